@@ -1,0 +1,20 @@
+"""How much Hypothesis tries: a little at a desk, more in CI."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# No deadlines: a slow machine is not a failure. The data base of examples is left out in CI, where nothing is kept.
+settings.register_profile("desk", deadline=None)
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=False,
+    max_examples=200,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ci" if os.environ.get("CI") else "desk")
