@@ -6,33 +6,49 @@ One registration with :func:`os.register_at_fork` for the whole library, over we
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 from weakref import WeakSet
 
 __all__ = ["watch"]
 
-_watched: WeakSet[Any] = WeakSet()
+
+class _Watch:
+    def __init__(self) -> None:
+        self.objects: WeakSet[Any] = WeakSet()
+        self._one_fork = threading.Lock()  # two threads may fork at once; each must let go what it stopped
+        self._resting: list[Any] = []
+
+    def before(self) -> None:
+        self._one_fork.acquire()
+        self._resting = [obj for obj in list(self.objects) if hasattr(obj, "before_fork")]
+        for obj in self._resting:
+            obj.before_fork()
+
+    def in_parent(self) -> None:
+        resting, self._resting = self._resting, []
+        for obj in resting:
+            obj.after_fork_in_parent()
+        self._one_fork.release()
+
+    def in_child(self) -> None:
+        self._one_fork = threading.Lock()
+        self._resting = []
+        for obj in list(self.objects):
+            obj.after_fork_in_child()
+
+
+_watch = _Watch()
 
 
 def watch(obj: Any) -> None:
-    """Call ``obj`` around every fork of this process for as long as it lives.
+    """Tell ``obj`` about every fork of this process for as long as it lives. Thread-safe.
 
     In the child ``obj.after_fork_in_child()`` is called. An object that must come to rest first also has
-    ``before_fork()`` and ``after_fork_in_parent()``. None of them may raise.
+    ``before_fork()`` and ``after_fork_in_parent()``. None of them may raise, or wait for another of these objects.
     """
-    _watched.add(obj)
-
-
-def _tell(method: str) -> None:
-    for obj in list(_watched):
-        call = getattr(obj, method, None)
-        if call is not None:
-            call()
+    _watch.objects.add(obj)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(
-        before=lambda: _tell("before_fork"),
-        after_in_parent=lambda: _tell("after_fork_in_parent"),
-        after_in_child=lambda: _tell("after_fork_in_child"),
-    )
+    os.register_at_fork(before=_watch.before, after_in_parent=_watch.in_parent, after_in_child=_watch.in_child)
