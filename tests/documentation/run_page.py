@@ -8,6 +8,7 @@ from __future__ import annotations
 import doctest
 import json
 import os
+import re
 import sys
 import tomllib
 import traceback
@@ -74,7 +75,7 @@ def check_configuration(directory: Path, block: Block) -> None:
     shown = directory / ".shown" / "thea.toml"
     shown.parent.mkdir(exist_ok=True)
     shown.write_text(block.text, encoding="utf-8")
-    load_config(shown)
+    load_config(shown, environ=dict.fromkeys(re.findall(r"\$\{(\w+)", block.text), "example"))
 
 
 def main(page: Path, directory: Path) -> int:

@@ -9,6 +9,7 @@ import pytest
 from tests.documentation.pages import Block
 from tests.documentation.run_page import PageRun
 from tests.documentation.shell import Shell, commands, matches
+from thea_core import ConfigError
 
 
 @pytest.fixture
@@ -93,3 +94,12 @@ def test_a_block_whose_first_line_names_a_file_becomes_that_file(tmp_path: Path)
 def test_toml_that_is_none_fails_the_page(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Expected"):
         PageRun(tmp_path).run(Block("page.md", 1, "toml", "[project\n"))
+
+
+def test_a_configuration_with_an_unknown_key_fails_the_page(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="enabled"):
+        PageRun(tmp_path).run(Block("page.md", 1, "toml", "[plugins]\nenable = []\n"))
+
+
+def test_a_configuration_may_take_secrets_from_the_environment(tmp_path: Path) -> None:
+    PageRun(tmp_path).run(Block("page.md", 1, "toml", '[plugins.sentry.settings]\ndsn = "${SENTRY_DSN}"\n'))
