@@ -1,0 +1,191 @@
+"""From a function to a callback: which arguments it takes, and everything that can be wrong with it.
+
+Binding is done once, at registration. What does not fit is refused with a message that names plugin, distribution,
+place, the hook's signature and the fix.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from thea_core.callbacks.hooks import Hook, Kind, suggestion
+from thea_core.errors import RegistrationError
+
+__all__ = ["LOCAL", "Arguments", "Callback", "Origin", "bind", "is_async", "name_of"]
+
+LOCAL = "local"
+"""What stands for the plugin's name where a callback is none of a plugin's."""
+
+
+class Arguments(NamedTuple):
+    """How a callback is called: names given by position, names given by keyword, and whether the rest is given too."""
+
+    positional: tuple[str, ...] = ()
+    keyword: tuple[str, ...] = ()
+    rest: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that are passed."""
+        return self.positional + self.keyword + self.rest
+
+
+class Origin(NamedTuple):
+    """Who brings a callback, for messages."""
+
+    plugin: str = LOCAL
+    distribution: str | None = None
+
+    def __str__(self) -> str:
+        if self.plugin == LOCAL:
+            return "local callback"
+        return f"plugin {self.plugin!r}" + (f" (distribution {self.distribution})" if self.distribution else "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Callback:
+    """One implementation of one hook, ready to be put into a chain.
+
+    Attributes:
+        hook: the hook.
+        function: what is called.
+        arguments: how it is called.
+        plugin: the plugin's name, or ``"local"``.
+        name: the function's qualified name.
+        order: the sort key of design: place (first, numbered, last), priority, source, sequence.
+        reason: why it stands where it stands, in words.
+        wrapper: whether it is a generator around the chain.
+        is_async: whether calling it gives a coroutine.
+        states: for transition hooks, the targets to which it is limited; empty means all.
+        guard: whether its failure is a veto.
+    """
+
+    hook: Hook
+    function: Callable[..., Any]
+    arguments: Arguments
+    plugin: str
+    name: str
+    order: tuple[int, ...]
+    reason: str
+    priority: int = 0
+    wrapper: bool = False
+    is_async: bool = False
+    states: frozenset[str] = frozenset()
+    guard: bool = False
+
+
+def name_of(function: object) -> str:
+    """Return the qualified name of a function, or its type's where it has none. Never raises."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else type(function).__qualname__
+
+
+def is_async(function: object) -> bool:
+    """Whether calling ``function`` gives a coroutine."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.iscoroutinefunction(function):
+        return True
+    return not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def bind(hook: Hook, function: Callable[..., Any], origin: Origin, *, wrapper: bool = False) -> Arguments:
+    """Return how ``function`` is to be called for ``hook``.
+
+    Raises:
+        RegistrationError: it does not fit.
+    """
+    refuse = _Refusal(hook, function, origin)
+    _check_form(hook, function, refuse, wrapper=wrapper)
+    try:
+        signature = inspect.signature(function)
+    except ValueError as error:
+        if inspect.ismethod(function):
+            raise refuse("is a method without self", "write 'self' as its first argument") from error
+        raise refuse("does not tell its arguments", "wrap it in a function or lambda that does") from error
+    _check_self(hook, function, refuse)
+    return _match(hook, signature, refuse)
+
+
+class _Refusal:
+    """Builds the error for one callback."""
+
+    def __init__(self, hook: Hook, function: object, origin: Origin) -> None:
+        self._hook = hook
+        self._function = function
+        self._origin = origin
+
+    def __call__(self, problem: str, fix: str) -> RegistrationError:
+        return RegistrationError(
+            f"{self._origin}: {name_of(self._function)} at {place_of(self._function)} {problem}\n"
+            f"  the hook is: {self._hook.signature}\n"
+            f"  to do: {fix}",
+            plugin=self._origin.plugin,
+        )
+
+
+def place_of(function: object) -> str:
+    """Return ``file:line`` of a function, as far as it can be told."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    if code is None:
+        return f"<{type(function).__module__}.{type(function).__qualname__}>"
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _check_form(hook: Hook, function: Callable[..., Any], refuse: _Refusal, *, wrapper: bool) -> None:
+    if not callable(function):
+        raise refuse(f"is no function but {function!r}", "give a function, a method or another callable")
+    if inspect.isclass(function):
+        raise refuse("is a class", "give an instance or a function (have you forgotten the '()'?)")
+    if inspect.isasyncgenfunction(function):
+        raise refuse("is an async generator", "make it an 'async def' without 'yield'")
+    if inspect.isgeneratorfunction(function) is not wrapper:
+        if wrapper:
+            raise refuse("is a wrapper but no generator", "write one 'yield', where the rest of the chain is to run")
+        raise refuse("is a generator, so its body would never run", "remove the 'yield', or mark it wrapper=True")
+    if wrapper and hook.kind not in (Kind.EVENT, Kind.COLLECT, Kind.FIRSTRESULT):
+        raise refuse(
+            f"is a wrapper of a {hook.kind.value}", "only events and result hooks have wrappers; use a plain callback"
+        )
+
+
+def _match(hook: Hook, signature: inspect.Signature, refuse: _Refusal) -> Arguments:
+    known = hook.arguments
+    positional: list[str] = []
+    keyword: list[str] = []
+    takes_rest = False
+    for position, each in enumerate(signature.parameters.values()):
+        if each.kind is each.VAR_KEYWORD:
+            takes_rest = True
+        elif each.kind is each.VAR_POSITIONAL or (each.name not in known and each.default is not each.empty):
+            continue
+        elif each.name not in known:
+            raise refuse(
+                f"asks for {each.name!r}, which the hook has not{suggestion(each.name, known)}",
+                f"name only arguments of the hook: {', '.join(known)}",
+            )
+        elif each.kind is each.KEYWORD_ONLY or len(positional) < position:  # the second: after a skipped default
+            keyword.append(each.name)
+        else:
+            positional.append(each.name)
+    named = {*positional, *keyword}
+    rest = tuple(name for name in hook.parameters if name not in named) if takes_rest else ()
+    return Arguments(tuple(positional), tuple(keyword), rest)
+
+
+def _check_self(hook: Hook, function: object, refuse: _Refusal) -> None:
+    """Refuse ``def on_message(user_id)`` in a class: bound to its instance, it would take that for the user's id."""
+    if not inspect.ismethod(function) or inspect.isclass(function.__self__):
+        return
+    first = next(iter(inspect.signature(function.__func__).parameters), None)
+    if first in hook.arguments:
+        raise refuse("is a method without self", "write 'self' as its first argument, or make it a staticmethod")

@@ -1,0 +1,276 @@
+"""Compiles a chain into one function, as dataclasses do with ``__init__``.
+
+A loop over callbacks pays for the loop, for packing arguments and for looking things up; a function written for one
+chain does not. The text is written once: for synchronous callers as a function that waits where a coroutine comes back,
+for asynchronous ones as a generator that yields there (see :mod:`thea_core.callbacks.steps`).
+
+What a compiled chain does, in order: take its arguments out of the caller's dict (packing them twice would cost as much
+as three callbacks); refuse nesting; start the wrappers; call every callback, each guarded by itself; finish the wrappers;
+hand one row to the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import CoroutineType
+from typing import Any
+
+from thea_core.callbacks import flow
+from thea_core.callbacks.binding import Callback
+from thea_core.callbacks.history import Failure, Recorder, Shape
+from thea_core.callbacks.hooks import EXTRAS, Hook, Kind
+from thea_core.types import Clock, HookResult
+
+__all__ = ["Chain", "Support", "compile_chain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What compiled chains need of their manager.
+
+    Attributes:
+        recorder: takes the rows.
+        clock: measures, and gives ``timestamp``.
+        entropy: gives random bytes, for ``event_id``.
+        fail: contains an exception: logs it, and returns what to note in the row; passes KeyboardInterrupt on.
+        step: makes the step that waits for a coroutine of a callback.
+        refuse_on_loop: raises where a synchronous call would wait for itself.
+        refuse_arguments: raises where the arguments of a call are not the hook's.
+        busy: one element for each chain that is running; empty nearly always, and then nothing can be nested.
+    """
+
+    recorder: Recorder
+    clock: Clock
+    entropy: Callable[[int], bytes]
+    fail: Callable[[Callback, BaseException], Failure]
+    step: Callable[[Callback, Any], Any]
+    refuse_on_loop: Callable[[Hook], None]
+    refuse_arguments: Callable[[Hook, dict[str, Any]], None]
+    busy: list[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The callbacks of one hook in the order in which they run, and the functions that run them.
+
+    Attributes:
+        callbacks: wrappers first, then the others.
+        run: takes the arguments as a dict and calls the chain in the calling thread.
+        steps: takes the arguments as a dict and calls the chain as a generator of steps.
+    """
+
+    hook: Hook
+    callbacks: tuple[Callback, ...]
+    run: Callable[[dict[str, Any]], Any]
+    steps: Callable[[dict[str, Any]], Any]
+
+
+def compile_chain(hook: Hook, callbacks: Sequence[Callback], support: Support) -> Chain:
+    """Compile the chain of an event or a result hook; ``callbacks`` are in the order of the chain, wrappers first."""
+    source = _Writer(hook, callbacks, support.recorder)
+    names = _namespace(hook, callbacks, support)
+    return Chain(hook, tuple(callbacks), source.build("run", names), source.build("steps", names))
+
+
+def random_id(entropy: Callable[[int], bytes]) -> str:
+    """Return a random UUID as 36 characters."""
+    import uuid
+
+    return str(uuid.UUID(bytes=entropy(16), version=4))
+
+
+def _namespace(hook: Hook, callbacks: Sequence[Callback], support: Support) -> dict[str, Any]:
+    """Return the globals of the compiled functions; each name starts with an underscore, no argument of a hook does."""
+
+    def fail(index: int, error: BaseException, failures: list[Failure] | None) -> list[Failure]:
+        failure = support.fail(callbacks[index], error)
+        return [*(failures or ()), failure._replace(position=index)]
+
+    def skip(index: int, failures: list[Failure] | None) -> list[Failure]:
+        return [*(failures or ()), Failure(index, "", None)]
+
+    def fail_wrapper(
+        index: int, error: BaseException | str, failures: list[Failure] | None, generator: Any = None
+    ) -> list[Failure]:
+        if isinstance(error, StopIteration):
+            error = "the wrapper ended before its yield"
+        if isinstance(error, str):
+            error = RuntimeError(error)
+        if generator is not None:
+            generator.close()
+        return fail(index, error, failures)
+
+    def result(index: int, value: Any) -> HookResult:
+        return HookResult(callbacks[index].plugin, callbacks[index].name, value)
+
+    recorder = support.recorder
+    return {
+        "_hook": hook,
+        "_busy": support.busy,
+        "_check_hook": flow.check_hook,
+        "_refuse": support.refuse_arguments,
+        "_now": support.clock.monotonic_ns,
+        "_date": support.clock.now,
+        "_new_id": lambda: random_id(support.entropy),
+        "_rows": recorder.rows,
+        "_append": recorder.rows.append,
+        "_full": recorder.full,
+        "_fold": recorder.fold,
+        "_notify": recorder.notify,
+        "_refuse_on_loop": support.refuse_on_loop,
+        "_step": lambda index, coroutine: support.step(callbacks[index], coroutine),
+        "_fail": fail,
+        "_fail_wrapper": fail_wrapper,
+        "_skip": skip,
+        "_result": result,
+        "_Coroutine": CoroutineType,
+        "_default": hook.optional,
+        **{f"_c{index}": callback.function for index, callback in enumerate(callbacks)},
+    }
+
+
+class _Writer:
+    """Writes the text of the functions of one chain."""
+
+    def __init__(self, hook: Hook, callbacks: Sequence[Callback], recorder: Recorder) -> None:
+        self._hook = hook
+        self._callbacks = callbacks
+        self._wrappers = [index for index, each in enumerate(callbacks) if each.wrapper]
+        self._plain = [index for index, each in enumerate(callbacks) if not each.wrapper]
+        self._timed = recorder.active
+        self._recorder = recorder
+        segments = [*self._wrappers, *self._plain, *reversed(self._wrappers)]
+        self.shape = Shape(hook.name, tuple((each.plugin, each.name) for each in callbacks), tuple(segments))
+
+    def build(self, kind: str, names: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+        """Compile one of the two functions."""
+        text = "\n".join(self._function(waits=kind == "run"))
+        scope = dict(names)
+        exec(compile(text, f"<chain of {self._hook.name}>", "exec"), scope)  # noqa: S102 -- our own text, no input in it
+        return scope[flow.CHAIN_FUNCTION]  # type: ignore[no-any-return]
+
+    def _function(self, *, waits: bool) -> list[str]:
+        head = [f"def {flow.CHAIN_FUNCTION}(_arguments):", *_indented(self._arguments())]
+        if not waits:
+            head.append("    if False: yield")
+        elif any(each.is_async for each in self._callbacks):
+            head.append("    _refuse_on_loop(_hook)")
+        if not self._callbacks:
+            return [*head, f"    return {self._empty()}"]
+        return [
+            *head,
+            "    if _busy: _check_hook(_hook)",
+            "    _busy.append(None)",
+            "    try:",
+            *_indented(_indented(self._calls("_step({0}, _r).wait()" if waits else "(yield _step({0}, _r))"))),
+            "    finally:",
+            "        _busy.pop()",
+        ]
+
+    def _arguments(self) -> list[str]:
+        """Take the arguments that some callback names out of the dict; every fault is found here."""
+        hook = self._hook
+        taken = {name for each in self._callbacks for name in each.arguments.names}
+        required = [name for name in hook.parameters if name not in hook.optional]
+        lines = ["try:", *(f"    {name} = _arguments[{name!r}]" for name in required), "except KeyError:"]
+        lines = [*lines, "    _refuse(_hook, _arguments)"] if required else []
+        lines.append(f"if len(_arguments) != {len(required)}: _refuse(_hook, _arguments)")
+        lines += [f"{name} = _arguments.get({name!r}, _default[{name!r}])" for name in hook.optional if name in taken]
+        makers = {"event_id": "_new_id()", "timestamp": "_date()", "session_id": "None"}
+        for name in sorted(taken & set(EXTRAS) - set(hook.parameters)):
+            lines += [f"{name} = _arguments.get({name!r})", f"if {name} is None: {name} = {makers[name]}"]
+        return lines
+
+    def _empty(self) -> str:
+        return "[]" if self._hook.kind is Kind.COLLECT else "None"
+
+    def _calls(self, wait: str) -> list[str]:
+        first = self._hook.kind is Kind.FIRSTRESULT
+        lines = ["_failures = None", *self._keep("_results = []"), *self._time(0)]
+        segment = 1
+        for index in self._wrappers:
+            lines += [*self._start_wrapper(index), *self._time(segment)]
+            segment += 1
+        for index in self._plain:
+            call = self._call(index, wait)
+            if first:
+                call = ["if _results:", f"    _failures = _skip({index}, _failures)", "else:", *_indented(call)]
+            lines += [*call, *self._time(segment)]
+            segment += 1
+        lines += self._keep(
+            {Kind.FIRSTRESULT: "_result_of_call = _results[0] if _results else None"}.get(
+                self._hook.kind, "_result_of_call = _results"
+            )
+        )
+        for index in reversed(self._wrappers):
+            lines += [*self._finish_wrapper(index), *self._time(segment)]
+            segment += 1
+        return [*lines, *self._record(segment), *self._keep("return _result_of_call")]
+
+    def _keep(self, line: str) -> list[str]:
+        """Events have no results, but their wrappers get an empty list."""
+        if self._hook.kind is Kind.EVENT and (not self._wrappers or line.startswith("return")):
+            return []
+        return [line]
+
+    def _time(self, number: int) -> list[str]:
+        return [f"_t{number} = _now()"] if self._timed else []
+
+    def _record(self, count: int) -> list[str]:
+        if not self._timed:
+            return []
+        times = ", ".join(f"_t{number}" for number in range(count))
+        row = f"({self._recorder.number(self.shape)}, {times}, _failures)"
+        lines = [f"_append({row})", "if len(_rows) > _full: _fold()"] if self._recorder.size else []
+        if self._recorder.observed:
+            lines.append(f"_notify({row})")
+        return lines
+
+    def _call(self, index: int, wait: str) -> list[str]:
+        lines = [
+            "try:",
+            f"    _r = {self._expression(index)}",
+            "except BaseException as _e:",  # _fail passes KeyboardInterrupt on
+            f"    _failures = _fail({index}, _e, _failures)",
+            "else:",
+            "    if _r is not None:",
+            "        if type(_r) is _Coroutine:",
+            f"            _r, _e = {wait.format(index)}",
+            "            if _e is not None:",
+            f"                _failures = _fail({index}, _e, _failures)",
+        ]
+        if self._hook.kind is not Kind.EVENT:
+            lines += ["        if _r is not None:", f"            _results.append(_result({index}, _r))"]
+        return lines
+
+    def _start_wrapper(self, index: int) -> list[str]:
+        return [
+            "try:",
+            f"    _g{index} = {self._expression(index)}",
+            f"    next(_g{index})",
+            "except BaseException as _e:",
+            f"    _failures = _fail_wrapper({index}, _e, _failures)",
+            f"    _g{index} = None",
+        ]
+
+    def _finish_wrapper(self, index: int) -> list[str]:
+        return [
+            f"if _g{index} is not None:",
+            "    try:",
+            f"        _g{index}.send(_result_of_call)",
+            "    except StopIteration: pass",
+            "    except BaseException as _e:",
+            f"        _failures = _fail_wrapper({index}, _e, _failures)",
+            "    else:",
+            f"        _failures = _fail_wrapper({index}, 'the wrapper has a second yield', _failures, _g{index})",
+        ]
+
+    def _expression(self, index: int) -> str:
+        arguments = self._callbacks[index].arguments
+        named = (f"{name}={name}" for name in (*arguments.keyword, *arguments.rest))
+        return f"_c{index}({', '.join([*arguments.positional, *named])})"
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]

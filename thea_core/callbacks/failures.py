@@ -1,0 +1,73 @@
+"""How failures of callbacks are logged: once for each distinct failure, then counted."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+
+from thea_core.errors import error_text
+
+__all__ = ["FailureLog", "short_text"]
+
+logger = logging.getLogger("thea_core.callbacks")
+
+_MAX_TEXT = 200
+_MAX_DISTINCT = 1000
+
+
+def short_text(error: BaseException) -> str:
+    """Return the exception's type and the start of its text, on one line. Never raises."""
+    text = " ".join(error_text(error).split())
+    name = type(error).__qualname__
+    return f"{name}: {text[:_MAX_TEXT]}" if text else name
+
+
+class FailureLog:
+    """Logs a distinct failure (plugin, hook, exception type, place) once, with its traceback. Thread-safe.
+
+    Remembers the last 1,000 distinct failures; their repetitions are counted, and logged at DEBUG.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: OrderedDict[tuple[str, str, type, str], int] = OrderedDict()
+
+    def report(self, plugin: str, hook: str, callback: str, error: BaseException) -> None:
+        """Log ``error``. Never raises, whatever the application's log handlers do."""
+        count = self._count((plugin, hook, type(error), _place(error)))
+        whose = "local callback" if plugin == "local" else f"plugin {plugin!r}, callback"
+        try:
+            if count == 1:
+                logger.error(
+                    "%s %s failed in %s; the others go on (%s)",
+                    whose,
+                    callback,
+                    hook,
+                    short_text(error),
+                    exc_info=(type(error), error, error.__traceback__),
+                )
+            else:
+                logger.debug("%s %s failed in %s, for the %dth time", whose, callback, hook, count)
+        except Exception:  # noqa: S110 -- a log handler of the host that raises must not stop a chain
+            pass
+
+    def after_fork_in_child(self) -> None:
+        """Take a fresh lock: the parent's may be held."""
+        self._lock = threading.Lock()
+
+    def _count(self, key: tuple[str, str, type, str]) -> int:
+        with self._lock:
+            count = self._counts.pop(key, 0) + 1
+            self._counts[key] = count
+            if len(self._counts) > _MAX_DISTINCT:
+                self._counts.popitem(last=False)
+            return count
+
+
+def _place(error: BaseException) -> str:
+    """Return file and line of the innermost frame."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

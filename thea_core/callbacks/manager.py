@@ -1,0 +1,459 @@
+"""CallbackManager: the broker between those who fire hooks and those who implement them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from typing import TYPE_CHECKING, Any
+
+from thea_core.callbacks.binding import LOCAL, Callback, Origin, bind, is_async, name_of
+from thea_core.callbacks.chain import ChainEntry, local_order, ordered
+from thea_core.callbacks.compiler import Chain, Support, compile_chain
+from thea_core.callbacks.failures import FailureLog, short_text
+from thea_core.callbacks.forking import watch
+from thea_core.callbacks.history import Failure, History, Observer, Recorder
+from thea_core.callbacks.hooks import Hook, HookTable, Kind, suggestion
+from thea_core.callbacks.loops import CallbackStep, LoopPool, on_loop_thread
+from thea_core.callbacks.registration import PluginBinding, Registration, bind_plugin
+from thea_core.errors import HookCallError, RegistrationError, ReentrancyError
+from thea_core.types import Clock, HookResult, SystemClock
+
+if TYPE_CHECKING:
+    from thea_core.callbacks.steps import Step
+
+__all__ = ["CallbackManager"]
+
+_LOCAL_EVENTS = "@fsm.pre_transition(...), @fsm.post_transition(...) and @fsm.on_error() of the engine"
+
+
+class CallbackManager:
+    """Calls the callbacks of a hook in the order of their priority, each isolated from the others.
+
+    ::
+
+        callbacks = CallbackManager()
+        callbacks.register("on_message", print_message, priority=10)
+        callbacks.trigger("on_message", user_id="ana", message="hola", timestamp=now)
+
+    Every method is thread-safe and may be called from callbacks too; calls that have begun keep the chain with which
+    they began. Two managers do not know of each other.
+
+    Args:
+        history_size: how many calls of chains are kept in :attr:`history`; 0 keeps neither rows nor counts.
+        clock: where time comes from.
+        entropy: where randomness comes from: a function that returns as many random bytes as it is asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        history_size: int = 1000,
+        clock: Clock | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        if not isinstance(history_size, int) or isinstance(history_size, bool) or history_size < 0:
+            raise ValueError(f"history_size must be a whole number, 0 or more, not {history_size!r}")
+        self.clock: Clock = clock or SystemClock()
+        self._entropy = entropy
+        self._lock = threading.RLock()
+        self._hooks = HookTable()
+        self._failures = FailureLog()
+        self._recorder = Recorder(history_size, self.clock)
+        self._loops = LoopPool()
+        self._locals: dict[str, tuple[Callback, ...]] = {}
+        self._plugins: dict[str, PluginBinding] = {}
+        self._chains: dict[str, Chain] = {}
+        self._runs: dict[str, Callable[..., Any]] = {}
+        self._sequence = 0
+        self._support = Support(
+            recorder=self._recorder,
+            clock=self.clock,
+            entropy=entropy,
+            fail=self.contain,
+            step=self.step_for,
+            refuse_on_loop=_refuse_on_loop,
+            refuse_arguments=_refuse_arguments,
+            busy=[],
+        )
+        self._publish()
+        watch(self)
+
+    # Registering
+
+    def register(self, hook: str, callback: Callable[..., Any], *, priority: int = 0) -> Registration:
+        """Add a local callback to an event or a result hook.
+
+        Args:
+            hook: the hook's name.
+            callback: a function, method or other callable, sync or async. It names the arguments that it needs.
+            priority: higher runs first. Among equals, local callbacks run before plugins', in order of registration.
+
+        Returns:
+            The registration; its ``remove()`` takes the callback out again.
+
+        Raises:
+            UnknownHookError: there is no such hook.
+            RegistrationError: the callback does not fit the hook, or the hook takes no local callbacks.
+        """
+        if not isinstance(priority, int) or isinstance(priority, bool):
+            raise RegistrationError(f"register: priority must be a whole number, not {priority!r}")
+        known = self._hooks[hook]
+        if known.kind is Kind.TRANSITION:
+            raise RegistrationError(
+                f"{hook!r} is a transition hook: a local callback of it belongs to one engine; use {_LOCAL_EVENTS}"
+            )
+        if known.kind is Kind.LIFECYCLE:
+            raise RegistrationError(f"{hook!r} is a life-cycle hook: only plugins have it")
+        arguments = bind(known, callback, Origin())
+        with self._lock:
+            order, reason = local_order(priority, self._next())
+            added = Callback(
+                hook=known,
+                function=callback,
+                arguments=arguments,
+                plugin=LOCAL,
+                name=name_of(callback),
+                order=order,
+                reason=reason,
+                priority=priority,
+                is_async=is_async(callback),
+            )
+            self._locals[hook] = (*self._locals.get(hook, ()), added)
+            self._publish([hook])
+        return Registration(lambda: self._remove_local(hook, added))
+
+    def add_hookspecs(self, namespace: object) -> None:
+        """Add the hooks that ``namespace`` (an object, class or module) declares with ``@hookspec``.
+
+        Raises:
+            RegistrationError: there is none, a name is taken, or one is not fit for a hook; then none is added.
+        """
+        with self._lock:
+            self._hooks.add(namespace)
+            self._publish()
+
+    def add_observer(self, observer: Observer) -> Registration:
+        """Give a :class:`CallRecord` of each finished call to ``observer``.
+
+        It is called inline, in the thread of the call, and isolated. It is no hook: it cannot be nested, and has no
+        row of its own.
+        """
+        with self._lock:
+            self._recorder.add_observer(observer)
+            self._publish()
+        return Registration(lambda: self._remove_observer(observer))
+
+    # Calling
+
+    def trigger(self, event: str, /, **arguments: Any) -> None:
+        """Fire an event: call its callbacks in order, and wait for them. Nothing that they do raises.
+
+        Args:
+            event: the hook's name.
+            arguments: its arguments, all of them; ``event_id``, ``session_id`` and ``timestamp`` may be added.
+
+        Raises:
+            UnknownHookError: there is no such hook.
+            HookCallError: an argument is missing or unknown, or the hook is no event.
+            ReentrancyError: the event runs already in this flow, hooks are nested too deep, or the call would wait
+                for itself on one of Thea's event loops.
+        """
+        try:
+            run = self._runs[event]
+        except (KeyError, TypeError):
+            raise self._not_callable(event, Kind.EVENT) from None
+        run(arguments)
+
+    async def atrigger(self, event: str, /, **arguments: Any) -> None:
+        """Fire an event from async code; the same as :meth:`trigger` in every other way.
+
+        When the caller is cancelled, the rest of the chain goes on in a task of the manager's.
+        """
+        await self._drive_all(self._chain(event, Kind.EVENT).steps(arguments))
+
+    def call(self, hook: str, /, **arguments: Any) -> Any:
+        """Call a result hook.
+
+        Returns:
+            A list of :class:`HookResult` in the order of the chain; None is left out. Of a ``firstresult`` hook: one, or
+            None.
+
+        Raises:
+            UnknownHookError, HookCallError, ReentrancyError: as :meth:`trigger`.
+        """
+        return self._chain(hook, Kind.COLLECT, Kind.FIRSTRESULT).run(arguments)
+
+    async def acall(self, hook: str, /, **arguments: Any) -> Any:
+        """Call a result hook from async code; the same as :meth:`call` in every other way."""
+        return await self._drive_all(self._chain(hook, Kind.COLLECT, Kind.FIRSTRESULT).steps(arguments))
+
+    # Looking
+
+    @property
+    def history(self) -> History:
+        """The last calls, oldest first, and exact totals."""
+        return History(self._recorder)
+
+    @property
+    def hooks(self) -> list[Hook]:
+        """Every hook that is known."""
+        return list(self._hooks)
+
+    def chain(self, hook: str) -> list[ChainEntry]:
+        """Return what would run, in order, and why in that order. Local transition callbacks are the engine's.
+
+        Raises:
+            UnknownHookError: there is no such hook.
+        """
+        known = self._hooks[hook]
+        with self._lock:
+            return [ChainEntry.of(each) for each in self._callbacks_of(known)]
+
+    def close(self, timeout: float = 5.0) -> int:
+        """Stop the event loops of callbacks, within ``timeout`` seconds in all; return how many did not stop."""
+        end = time.monotonic() + timeout
+        return sum(not self._loops.close_one(name, max(0.0, end - time.monotonic())) for name in self._loops.names())
+
+    # For the other parts of Thea
+
+    def bind_plugin(
+        self,
+        plugin: object,
+        name: str,
+        *,
+        distribution: str | None = None,
+        source: int,
+        position: int,
+        priority: int | None = None,
+        guard: bool = False,
+    ) -> PluginBinding:
+        """Check a plugin against the hooks and return its callbacks, in no chain yet.
+
+        Args:
+            plugin: a module or an instance with ``@hookimpl`` functions.
+            name: its name.
+            distribution: what it was installed from, for messages.
+            source: 1 for ``[plugins] enabled``, 2 for ``modules``, 3 for ``Thea(plugins=)``.
+            position: its place in that list.
+            priority: the operator's; replaces number, ``tryfirst`` and ``trylast`` of all its callbacks.
+            guard: whether its transition callbacks fail closed.
+
+        Raises:
+            RegistrationError: something of it does not fit, or the name is taken.
+        """
+        with self._lock:
+            if name in self._plugins or name == LOCAL:
+                raise RegistrationError(
+                    f"there is a plugin {name!r} already; each needs a name of its own", plugin=name
+                )
+            self._sequence += 1
+            return bind_plugin(
+                self._hooks,
+                plugin,
+                Origin(name, distribution),
+                rank=(source, position, self._sequence),
+                priority=priority,
+                guard=guard,
+            )
+
+    def publish_plugins(self, bindings: Iterable[PluginBinding]) -> None:
+        """Put the callbacks of plugins into the chains, in one step."""
+        with self._lock:
+            for binding in bindings:
+                if binding.name in self._plugins:
+                    raise RegistrationError(f"there is a plugin {binding.name!r} already", plugin=binding.name)
+                self._plugins[binding.name] = binding
+            self._publish()
+
+    def withdraw_plugin(self, name: str) -> PluginBinding | None:
+        """Take the callbacks of a plugin out of the chains, in one step; calls under way keep theirs."""
+        with self._lock:
+            binding = self._plugins.pop(name, None)
+            self._publish()
+            return binding
+
+    def close_plugin(self, name: str, timeout: float) -> bool:
+        """Stop the plugin's event loop, if it has one; whether it stopped in time."""
+        return self._loops.close_one(name, timeout)
+
+    def invoke(self, callback: Callback, **arguments: Any) -> Generator[Step, Any, Any]:
+        """Steps that call one callback by itself, with its row; what it raises is raised (SystemExit too)."""
+        given = callback.arguments
+        named = {name: arguments[name] for name in (*given.keyword, *given.rest)}
+        value = callback.function(*(arguments[name] for name in given.positional), **named)
+        if callback.is_async:
+            value, error = yield self.step_for(callback, value)
+            if error is not None:
+                raise error
+        return value
+
+    def plugin_callbacks(self, hook: str) -> tuple[Callback, ...]:
+        """Return the plugins' callbacks of a transition hook, in no particular order."""
+        plugins = self._plugins
+        return tuple(each for binding in plugins.values() for each in binding.callbacks if each.hook.name == hook)
+
+    @property
+    def edition(self) -> object:
+        """An object that is replaced whenever a chain changes: who keeps something derived compares it."""
+        return self._runs
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where rows go."""
+        return self._recorder
+
+    @property
+    def loops(self) -> LoopPool:
+        """Where coroutines of callbacks run."""
+        return self._loops
+
+    def hook(self, name: str) -> Hook:
+        """Return a hook by its name, or raise UnknownHookError."""
+        return self._hooks[name]
+
+    def next_order(self, priority: int) -> tuple[tuple[int, ...], str]:
+        """Return the sort key, and its reason, of a local callback that is registered now."""
+        with self._lock:
+            return local_order(priority, self._next())
+
+    def contain(self, callback: Callback, error: BaseException) -> Failure:
+        """Log what a callback raised and return what to note in the row; KeyboardInterrupt passes."""
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        self._failures.report(callback.plugin, callback.hook.name, callback.name, error)
+        return Failure(0, "error", short_text(error))
+
+    def step_for(self, callback: Callback, coroutine: Coroutine[Any, Any, Any]) -> CallbackStep:
+        """Return the step that waits for a coroutine of a callback, on the loop where it belongs."""
+        return CallbackStep(callback, coroutine, self._loops)
+
+    def fire(self, event: str, /, **arguments: Any) -> Generator[Step, Any, None]:
+        """Steps that fire an event, for the parts that drive steps themselves."""
+        chain = self._chains[event] if event in self._chains else self._chain(event, Kind.EVENT)
+        if chain.callbacks:
+            yield _EventStep(self, chain, arguments)
+
+    def after_fork_in_child(self) -> None:
+        """Take fresh locks, and forget the parent's loops."""
+        self._lock = threading.RLock()
+        self._failures.after_fork_in_child()
+        self._recorder.after_fork_in_child()
+        self._loops.after_fork_in_child()
+
+    # Within
+
+    async def _drive_all(self, steps: Generator[Step, Any, Any]) -> Any:
+        """Like ``adrive``; but a cancellation passes at once, and a task of the manager's does the rest."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = await step.wait_async()
+                except BaseException:  # only a cancellation comes here: a callback's failure is a result
+                    self._loops.own(_finish(steps, step))
+                    raise
+                step = steps.send(result)
+        except StopIteration as end:
+            return end.value
+
+    def _next(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    def _remove_local(self, hook: str, callback: Callback) -> None:
+        with self._lock:
+            self._locals[hook] = tuple(each for each in self._locals[hook] if each is not callback)
+            self._publish([hook])
+
+    def _remove_observer(self, observer: Observer) -> None:
+        with self._lock:
+            self._recorder.remove_observer(observer)
+            self._publish()
+
+    def _callbacks_of(self, hook: Hook) -> list[Callback]:
+        plugins = (each for binding in self._plugins.values() for each in binding.callbacks)
+        return ordered([*self._locals.get(hook.name, ()), *(each for each in plugins if each.hook is hook)])
+
+    def _publish(self, names: Iterable[str] | None = None) -> None:
+        """Compile the chains anew and put them in place in one step; the lock is held."""
+        chains = dict(self._chains) if names is not None else {}
+        hooks = [self._hooks[name] for name in names] if names is not None else list(self._hooks)
+        for hook in hooks:
+            if hook.kind in (Kind.EVENT, Kind.COLLECT, Kind.FIRSTRESULT):
+                chains[hook.name] = compile_chain(hook, self._callbacks_of(hook), self._support)
+        self._chains = chains
+        self._runs = {name: chain.run for name, chain in chains.items() if chain.hook.kind is Kind.EVENT}
+
+    def _chain(self, name: str, *kinds: Kind) -> Chain:
+        chain = self._chains.get(name) if isinstance(name, str) else None
+        if chain is None or chain.hook.kind not in kinds:
+            raise self._not_callable(name, *kinds)
+        return chain
+
+    def _not_callable(self, name: str, *kinds: Kind) -> HookCallError:
+        hook = self._hooks[name]
+        method = "trigger" if Kind.EVENT in kinds else "call"
+        fix = {
+            Kind.EVENT: "use trigger or atrigger",
+            Kind.TRANSITION: "a transition of the engine calls it: use fsm.handle",
+            Kind.LIFECYCLE: "the application calls it",
+        }.get(hook.kind, "use call or acall")
+        return HookCallError(f"{method}: {hook.signature} is no such hook but a {hook.kind.value}; {fix}")
+
+
+class _EventStep:
+    """Fires one event, in either way."""
+
+    __slots__ = ("_arguments", "_chain", "_manager")
+
+    def __init__(self, manager: CallbackManager, chain: Chain, arguments: dict[str, Any]) -> None:
+        self._manager = manager
+        self._chain = chain
+        self._arguments = arguments
+
+    def wait(self) -> None:
+        self._chain.run(self._arguments)
+
+    async def wait_async(self) -> None:
+        await self._manager._drive_all(self._chain.steps(self._arguments))  # noqa: SLF001 -- same module
+
+
+async def _finish(steps: Generator[Step, Any, Any], step: Step) -> None:
+    """Do the rest of a chain whose caller was cancelled.
+
+    Where this task is cancelled too (the host's loop is being closed), the callback under way is given up, and what is
+    left runs as from ``trigger``.
+    """
+    import asyncio
+
+    try:
+        while True:
+            try:
+                result = await step.wait_async()
+            except asyncio.CancelledError as cancelled:
+                step = steps.send((None, cancelled))
+                while True:
+                    step = steps.send(step.wait())
+            step = steps.send(result)
+    except StopIteration:
+        pass
+
+
+def _refuse_on_loop(hook: Hook) -> None:
+    if on_loop_thread():
+        raise ReentrancyError(
+            f"{hook} has asynchronous callbacks and was triggered on one of Thea's event loops, where it would wait "
+            "for itself; await atrigger instead"
+        )
+
+
+def _refuse_arguments(hook: Hook, arguments: dict[str, Any]) -> None:
+    """Raise where a call's arguments are not the hook's; extras and optional arguments are."""
+    missing = [each for each in hook.parameters if each not in arguments and each not in hook.optional]
+    unknown = [each for each in arguments if each not in hook.arguments]
+    if missing or unknown:
+        faults = [f"the argument {each!r} is missing" for each in missing]
+        faults += [f"the argument {each!r} is unknown{suggestion(each, hook.arguments)}" for each in unknown]
+        raise HookCallError(f"{hook.signature} was called wrongly: {'; '.join(faults)}")

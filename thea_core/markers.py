@@ -1,0 +1,143 @@
+"""The two decorators: ``hookspec`` declares a hook, ``hookimpl`` marks a plugin's callback.
+
+::
+
+    from thea_core import hookimpl
+
+
+    class Greeter:
+        @hookimpl(priority=10)
+        def on_message(self, user_id, message):
+            print(f"{user_id} says {message}")
+
+They are pluggy's own markers with what Thea adds to them: ``priority`` and ``states`` for a callback, ``collect`` for a
+specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, overload
+
+import pluggy
+
+from thea_core.errors import RegistrationError
+
+__all__ = ["PROJECT", "HookOptions", "hook_options", "hookimpl", "hookspec", "spec_options"]
+
+PROJECT = "thea"
+"""The project's name, as pluggy's markers carry it."""
+
+HookOptions = Mapping[str, Any]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_EXTRA_IMPL = "thea_impl_extra"
+_EXTRA_SPEC = "thea_spec_extra"
+_mark_impl = pluggy.HookimplMarker(PROJECT)
+_mark_spec = pluggy.HookspecMarker(PROJECT)
+
+
+@overload
+def hookimpl(function: F) -> F: ...
+
+
+@overload
+def hookimpl(
+    *,
+    priority: int | None = ...,
+    states: Iterable[str] = ...,
+    tryfirst: bool = ...,
+    trylast: bool = ...,
+    wrapper: bool = ...,
+    optionalhook: bool = ...,
+    specname: str | None = ...,
+) -> Callable[[F], F]: ...
+
+
+def hookimpl(
+    function: F | None = None,
+    *,
+    priority: int | None = None,
+    states: Iterable[str] = (),
+    tryfirst: bool = False,
+    trylast: bool = False,
+    wrapper: bool = False,
+    optionalhook: bool = False,
+    specname: str | None = None,
+) -> F | Callable[[F], F]:
+    """Mark a function or method as a plugin's callback of the hook of the same name.
+
+    Args:
+        function: the callback, where the decorator is used without parentheses.
+        priority: higher runs first; 0 if not given. The operator's ``[plugins.NAME] priority`` replaces it.
+        states: for transition hooks, the target states to which the callback is limited; empty means every state.
+        tryfirst: run before every callback that has a number.
+        trylast: run after every callback that has a number.
+        wrapper: the callback is a generator around the rest of the chain (events and result hooks only).
+        optionalhook: do not complain where no such hook exists.
+        specname: the hook's name, where the function has another one.
+
+    Raises:
+        RegistrationError: the options contradict each other or have the wrong type.
+    """
+    if priority is not None and (not isinstance(priority, int) or isinstance(priority, bool)):
+        raise RegistrationError(f"hookimpl: priority must be a whole number, not {priority!r}")
+    if sum((priority is not None, bool(tryfirst), bool(trylast))) > 1:
+        raise RegistrationError("hookimpl: give one of priority, tryfirst and trylast, not several")
+    limited = _state_names(states)
+
+    def mark(marked: F) -> F:
+        setattr(marked, _EXTRA_IMPL, {"priority": priority or 0, "states": limited})
+        return _mark_impl(
+            tryfirst=tryfirst, trylast=trylast, wrapper=wrapper, optionalhook=optionalhook, specname=specname
+        )(marked)
+
+    return mark if function is None else mark(function)
+
+
+@overload
+def hookspec(function: F) -> F: ...
+
+
+@overload
+def hookspec(*, collect: bool = ..., firstresult: bool = ...) -> Callable[[F], F]: ...
+
+
+def hookspec(function: F | None = None, *, collect: bool = False, firstresult: bool = False) -> F | Callable[[F], F]:
+    """Declare a hook by the signature and docstring of a function, for ``callbacks.add_hookspecs``.
+
+    Args:
+        function: the specification, where the decorator is used without parentheses: an event.
+        collect: the hook's results are collected (``callbacks.call`` returns a list).
+        firstresult: the first result that is not None ends the call.
+
+    Raises:
+        RegistrationError: both ``collect`` and ``firstresult`` are asked for.
+    """
+    if collect and firstresult:
+        raise RegistrationError("hookspec: give one of collect and firstresult, not both")
+
+    def mark(marked: F) -> F:
+        setattr(marked, _EXTRA_SPEC, {"collect": collect})
+        return _mark_spec(firstresult=firstresult)(marked)
+
+    return mark if function is None else mark(function)
+
+
+def hook_options(function: object) -> HookOptions:
+    """Return what ``hookimpl`` noted besides pluggy's own options: ``priority`` and ``states``."""
+    return getattr(function, _EXTRA_IMPL, {"priority": 0, "states": ()})
+
+
+def spec_options(function: object) -> HookOptions:
+    """Return what ``hookspec`` noted besides pluggy's own options: ``collect``."""
+    return getattr(function, _EXTRA_SPEC, {"collect": False})
+
+
+def _state_names(states: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(states, str):
+        raise RegistrationError(f"hookimpl: states must be several names, such as states=({states!r},), not one string")
+    names = tuple(states)
+    if not all(isinstance(name, str) for name in names):
+        raise RegistrationError(f"hookimpl: states must be names of states, not {names!r}")
+    return names

@@ -1,0 +1,408 @@
+"""What passes between the parts of Thea: plain values, and the protocols that users implement.
+
+Standard library only, and nothing here does anything: every other module may import this one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Protocol, runtime_checkable
+
+
+__all__ = [
+    "Agent",
+    "AgentReply",
+    "Application",
+    "CallRecord",
+    "CallbackRecord",
+    "CallbackTotals",
+    "Clock",
+    "Commit",
+    "Context",
+    "Conversation",
+    "ExpiredSession",
+    "HistoryRecord",
+    "HookResult",
+    "IntentMatch",
+    "Lease",
+    "Reply",
+    "Store",
+    "SystemClock",
+    "Turn",
+]
+
+Context = dict[str, Any]
+"""One user's conversation, JSON-shaped; always with ``user_id`` and ``state``."""
+
+
+class Clock(Protocol):
+    """Where time comes from. Thread-safe. Tests pass one of their own."""
+
+    def now(self) -> datetime:
+        """Return the wall-clock time, aware, in UTC."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Return nanoseconds from an arbitrary start; never goes back. Measures durations."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock. Thread-safe."""
+
+    monotonic_ns = staticmethod(time.perf_counter_ns)
+
+    @staticmethod
+    def now() -> datetime:
+        """Return the wall-clock time, aware, in UTC."""
+        return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True, slots=True)
+class HookResult:
+    """What one callback of a result hook returned.
+
+    Attributes:
+        plugin: the plugin's name, or ``"local"``.
+        callback: the function's qualified name.
+        value: what it returned; never None.
+    """
+
+    plugin: str
+    callback: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRecord:
+    """How one callback of a finished call ended.
+
+    Attributes:
+        plugin: the plugin's name, or ``"local"``.
+        callback: the function's qualified name.
+        duration: seconds.
+        outcome: ``"ok"``, ``"veto"``, ``"error"`` or ``"cancelled"``.
+        error: the exception's type and the start of its text, or None.
+    """
+
+    plugin: str
+    callback: str
+    duration: float
+    outcome: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One finished call of a chain, as observers get it.
+
+    Attributes:
+        hook: the hook's name, or ``"transition"`` for a whole transition of the state machine.
+        start: when it began, aware, in UTC.
+        duration: seconds.
+        callbacks: one record for each callback, in the order of the chain.
+    """
+
+    hook: str
+    start: datetime
+    duration: float
+    callbacks: tuple[CallbackRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRecord:
+    """One call of one callback, as ``callbacks.history`` holds it.
+
+    Attributes:
+        hook: the hook's name, or ``"transition"``.
+        callback: the function's qualified name.
+        plugin: the plugin's name, or ``"local"``.
+        start: when the callback began, aware, in UTC.
+        duration: seconds.
+        outcome: ``"ok"``, ``"veto"``, ``"error"`` or ``"cancelled"``.
+        error: the exception's type and the start of its text, or None.
+    """
+
+    hook: str
+    callback: str
+    plugin: str
+    start: datetime
+    duration: float
+    outcome: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackTotals:
+    """What one callback did since the manager was made: exact, also where the records have left the history.
+
+    Attributes:
+        outcomes: how many calls ended in each outcome; an outcome that never occurred is missing.
+        seconds: the time spent in the callback, in all.
+    """
+
+    outcomes: Mapping[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class IntentMatch:
+    """One intent that a detector found in a message.
+
+    Attributes:
+        intent: the intent's name.
+        score: how sure the detector is, 0 to 1.
+        label: what a person reads when asked which one was meant; the name, if None.
+        synonyms: other words that choose this intent when the user is asked.
+        slots: what else the detector understood, JSON-shaped; the agent finds it in ``context["slots"]``.
+        interrupts: whether it counts even where an agent waits for this message.
+    """
+
+    intent: str
+    score: float
+    label: str | None = None
+    synonyms: Sequence[str] = ()
+    slots: Mapping[str, Any] = field(default_factory=dict)
+    interrupts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReply:
+    """What an agent answers.
+
+    Attributes:
+        text: what the user reads.
+        context: the context to go on with; None leaves it as it was.
+        ask: whether the next message of the user comes straight back to this agent.
+    """
+
+    text: str
+    context: Context | None = None
+    ask: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The handling of one message, as an agent sees it.
+
+    Attributes:
+        user_id, session_id: whose turn it is.
+        message_id: the key for side effects: a turn may run again after a crash, with the same id.
+        timestamp: when the message arrived, aware, in UTC.
+        attempt: 1 the first time, more when the turn runs again.
+    """
+
+    user_id: str
+    session_id: str
+    message_id: str
+    timestamp: datetime
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a turn ended in. Iterates as ``(text, context)``.
+
+    Attributes:
+        text: what the user reads.
+        context: the context as it was stored.
+        ok: False where the text is an apology or a veto's.
+        intent: the intent that was found; None for the fallback.
+        agent: the agent that answered; None where none did.
+        session_id: the session of the turn.
+    """
+
+    text: str
+    context: Context
+    ok: bool = True
+    intent: str | None = None
+    agent: str | None = None
+    session_id: str = ""
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.text
+        yield self.context
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """What answers once the intent is known. One instance serves every thread, task and user.
+
+    Attributes:
+        name: what ``context["agent"]`` and ``on_agent_delegated`` call it.
+        intents: the intents that it answers.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def intents(self) -> Sequence[str]: ...
+
+    def handle(self, message: str, context: Context, turn: Turn) -> AgentReply | str | Awaitable[AgentReply | str]:
+        """Answer ``message``; may be ``async def``. ``context`` is a copy: return a new one to change it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to handle one user's conversation, until it expires.
+
+    Attributes:
+        user_id: whose conversation.
+        owner: who holds it; unique to one router of one process.
+        fence: grows with every lease of that user; a commit under an older one is refused.
+    """
+
+    user_id: str
+    owner: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What a store holds of one user, as read when the lease was taken.
+
+    Attributes:
+        lease: the lease; None where only the reply of a known message id was read.
+        context: the context as ASCII JSON text; None where nothing is stored.
+        version: grows with every commit; 0 where nothing is stored.
+        session_id: the session under way; None where there is none.
+        session_expired: whether that session's deadline has passed, by the store's clock.
+        attempt: 1, or more where an earlier lease for this message id ended without a commit.
+        reply: the stored reply of this message id as JSON text; None where it was not handled before.
+    """
+
+    lease: Lease | None
+    context: str | None
+    version: int
+    session_id: str | None
+    session_expired: bool
+    attempt: int
+    reply: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """All that one turn changes, written in one transaction.
+
+    Attributes:
+        lease: as it was given; released by the commit.
+        version: the version that was read; the store refuses the commit if it is no longer that.
+        context: the new context as ASCII JSON text; None removes it.
+        session_id: the session to keep; None ends it.
+        session_timeout: seconds of inactivity after which that session expires, from the commit on; None keeps
+            the deadline as it is.
+        message_id: the id that was handled; None where no message was (a save, an expiry).
+        reply: what to return to whoever sends that id again, as JSON text.
+    """
+
+    lease: Lease
+    version: int
+    context: str | None
+    session_id: str | None
+    session_timeout: float | None = None
+    message_id: str | None = None
+    reply: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredSession:
+    """A session whose deadline has passed, claimed by the caller: it holds the user's lease.
+
+    Attributes:
+        lease: to be given back by a commit (which ends the session) or a release.
+        session_id: the session.
+        context: the context as ASCII JSON text, or None.
+        version: for the commit.
+    """
+
+    lease: Lease
+    session_id: str
+    context: str | None
+    version: int
+
+
+class Store(Protocol):
+    """Where conversations are kept. Thread-safe; every method may block, and raises :class:`StoreError` only.
+
+    Contexts and replies are text to a store: it never looks inside. Time that decides (leases, deadlines) is the
+    store's own.
+    """
+
+    @property
+    def blocking(self) -> bool:
+        """Whether calls may wait for a disk or a network; asyncio callers then run them on a thread."""
+        ...
+
+    @property
+    def key(self) -> bytes:
+        """32 random bytes, made once for the store and kept in it: the key of deterministic event ids."""
+        ...
+
+    def begin(self, user_id: str, *, owner: str, duration: float, message_id: str | None = None) -> Conversation | None:
+        """Take the user's lease for ``duration`` seconds and read the conversation, in one step.
+
+        Returns None while another lease of that user is alive. Where ``message_id`` was handled before, no lease is
+        taken and the stored reply comes back.
+        """
+        ...
+
+    def renew(self, lease: Lease, *, duration: float) -> bool:
+        """Let the lease live for ``duration`` seconds from now; False where it was lost."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back without changing anything; nothing happens where it was lost."""
+        ...
+
+    def commit(self, change: Commit) -> None:
+        """Write it all, durably, and release the lease; raises CommitRefusedError where the lease was lost."""
+        ...
+
+    def load(self, user_id: str) -> str | None:
+        """Return the stored context as JSON text, without a lease; None where there is none."""
+        ...
+
+    def claim_expired(self, *, owner: str, duration: float, limit: int) -> Sequence[ExpiredSession]:
+        """Take the leases of up to ``limit`` users whose session has expired, longest expired first."""
+        ...
+
+    def purge_messages(self, *, older_than: float) -> int:
+        """Forget the message ids that were handled more than ``older_than`` seconds ago; return how many."""
+        ...
+
+    def close(self) -> None:
+        """Release files and connections. Idempotent."""
+        ...
+
+
+class Application(Protocol):
+    """The running application as ``on_startup`` gets it; a :class:`thea_core.Thea` is one."""
+
+    @property
+    def callbacks(self) -> Any: ...
+
+    @property
+    def fsm(self) -> Any: ...
+
+    @property
+    def router(self) -> Any: ...
+
+    @property
+    def contexts(self) -> Any: ...
+
+    @property
+    def sessions(self) -> Any: ...
+
+    @property
+    def plugins(self) -> Any: ...
+
+    @property
+    def config(self) -> Any: ...
+
+    @property
+    def store(self) -> Store: ...
