@@ -190,6 +190,17 @@ class TestErrors:
         assert "error.stack_trace" not in heard.fields()[0]
         assert heard.lines[0].splitlines()[-1] == "ValueError: boom"
 
+    def test_the_exception_can_be_kept_out_of_the_record_for_formatters_with_error_fields_of_their_own(
+        self, listen, events, raise_it
+    ):
+        with listen() as heard:
+            events(exc_info=False).error(raise_it(ValueError("bo\nom")), traceback="not taken")
+        assert heard.records[0].exc_info is None
+        assert heard.fields()[0]["error.type"] == "ValueError"
+        trace = heard.fields()[0]["error.stack_trace"].splitlines()
+        assert trace[0] == "Traceback (most recent call last):"
+        assert trace[-1] == "ValueError: bo\\nom"
+
     def test_a_traceback_that_is_only_text_becomes_a_field(self, listen, events):
         error = RecordedError("builtins.KeyError", "'name'", "Traceback\n  File\x1b[2J\nKeyError: 'name'\n")
         with listen() as heard:

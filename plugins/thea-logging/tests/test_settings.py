@@ -28,6 +28,7 @@ def test_the_defaults_keep_personal_data_out_and_install_nothing():
         "user_id_key": None,
         "sample": {},
         "handler": None,
+        "exc_info": True,
         "redact": None,
     }
 

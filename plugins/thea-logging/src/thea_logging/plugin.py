@@ -67,6 +67,9 @@ class LoggingPlugin:
         self._settings = settings or LoggingSettings()
         redact = load_redact(self._settings.redact)
         self._redacts = redact is not None
+        self._clean_trace = self._clean_or_omit if self._redacts else escape
+        # With redaction the exception stays out of the record: every formatter would print its text.
+        self._with_exception = self._settings.exc_info and not self._redacts
         self._clean = Cleaner(redact, self._settings.max_text)
         self._pseudonyms = Pseudonyms(_hash_key(self._settings))
         self._raw_ids = self._settings.user_id_mode == "raw"
@@ -136,17 +139,13 @@ class LoggingPlugin:
             return
         fields["error.type"] = clean_name(error_type(error))
         self._add_text(fields, "error.message", error_text(error))
-        if self._redacts:
-            # The exception itself stays out of the record: every formatter would print its text. So does `traceback`
-            # where it is all there is: in a text the frames cannot be told from what a message pretends to be.
-            fields["error.stack_trace"] = render(error, self._clean_or_omit)
-            self._emit(event, fields)
-        elif error.__traceback__ is not None:
+        live = error.__traceback__ is not None
+        if live and self._with_exception:
             self._emit(event, fields, error)
-        else:
-            if traceback:
-                fields["error.stack_trace"] = escape_lines(traceback)
-            self._emit(event, fields)
+            return
+        if stack_trace := self._stack_trace(error, traceback, live=live):
+            fields["error.stack_trace"] = stack_trace
+        self._emit(event, fields)
 
     @hookimpl(priority=_PRIORITY)
     def on_session_timeout(self, user_id: str, session_id: str, event_id: str) -> None:
@@ -205,6 +204,13 @@ class LoggingPlugin:
         if error is not None and not is_plain(error):
             record.exc_text = render(error, escape)  # what formatters print instead of formatting the exception
         self._logger.handle(record)
+
+    def _stack_trace(self, error: BaseException, traceback: str, *, live: bool) -> str:
+        if live or self._redacts:
+            # Where texts are redacted a traceback that is only text is left out: the frames in it cannot be told from
+            # what a message pretends to be.
+            return render(error, self._clean_trace)
+        return escape_lines(traceback)
 
     def _add_text(self, fields: dict[str, Any], field: str, text: str) -> None:
         cleaned = self._clean(text)

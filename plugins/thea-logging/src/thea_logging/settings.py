@@ -122,6 +122,11 @@ class LoggingSettings(BaseModel):
         description="'json-stderr' writes JSON lines to standard error. Without it the records go to the handlers "
         "of the host.",
     )
+    exc_info: bool = Field(
+        default=True,
+        description="Whether the record of an error carries the exception itself. Without it, and where `redact` is "
+        "set, the traceback is the field error.stack_trace; ecs-logging needs it so.",
+    )
     redact: str | Callable[[str], Any] | None = Field(
         default=None,
         description="A function, as 'module:name', that gets a text and returns what may be logged of it. "
