@@ -1,0 +1,155 @@
+"""These tests start a process each: what they prove cannot be seen inside one."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+import pytest
+
+from thea_core.errors import PluginNotFoundError
+from thea_core.plugins.discovery import Candidate
+from thea_core.plugins.inspection import HookInfo, SettingInfo, inspect_plugin
+
+GOOD = """
+import pydantic
+from thea_core.markers import hookimpl
+
+class Weather:
+    class Settings(pydantic.BaseModel):
+        town: str = pydantic.Field("Lima", description="where")
+
+    def __init__(self, settings):
+        print("constructed for", settings.town)
+
+    @hookimpl(priority=7, states=("executing",))
+    def pre_transition(self, context): ...
+"""
+NEVER = 60.0
+"""Seconds: a limit that is not reached."""
+
+
+def test_a_plugin_is_loaded_and_described_but_not_in_this_process(site):
+    site.plugin(GOOD, value="weather_plugin:Weather")
+    found = inspect_plugin("weather", settings={"town": "Cusco"}, timeout=NEVER)
+    assert found.error is None
+    assert found.hooks == (HookInfo("pre_transition", "Weather.pre_transition", 7, states=("executing",)),)
+    assert found.settings == (SettingInfo("town", "str", required=False, default="'Lima'", description="where"),)
+    assert found.file == str(site.root / "weather_plugin.py")
+    assert found.output == "constructed for Cusco\n"
+    assert "weather_plugin" not in sys.modules
+
+
+def test_secrets_do_not_come_back(site):
+    site.plugin(GOOD, value="weather_plugin:Weather")
+    found = inspect_plugin("weather", settings={"town": "swordfish"}, secrets=["sword", "swordfish", ""], timeout=NEVER)
+    assert found.output == "constructed for ***\n"
+
+
+def test_what_a_plugin_prints_is_kept_apart_from_the_answer(site):
+    source = """
+        import os, subprocess, sys
+        print('{"stage": "done"}')
+        print("to the other", file=sys.stderr)
+        os.write(1, b"past Python \\xff\\n")
+        subprocess.run(["sh", "-c", "echo from a child"])
+    """
+    found = inspect_plugin(site.plugin(source), timeout=NEVER)
+    assert found.error is None
+    assert found.output == '{"stage": "done"}\nto the other\npast Python \N{REPLACEMENT CHARACTER}\nfrom a child\n'
+
+
+def test_of_endless_output_the_start_is_kept(site):
+    found = inspect_plugin(site.plugin("for _ in range(5000): print('x' * 99)"), timeout=NEVER)
+    assert found.error is None
+    assert len(found.output) == 16_384
+
+
+@pytest.mark.parametrize("source", ["raise ValueError('bad')", "raise SystemExit(3)", "raise KeyboardInterrupt"])
+def test_a_plugin_that_raises_at_import_is_an_error_that_names_it(site, source):
+    found = inspect_plugin(site.plugin(source), timeout=NEVER)
+    assert found.error is not None
+    assert found.error.startswith("plugin 'weather' (thea-weather 1.0)")
+    assert found.hooks == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "ending"),
+    [
+        ("import os; os._exit(3)", "exit status 3"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 1)", "killed by signal "),
+    ],
+)
+def test_a_plugin_that_ends_its_process_is_told_with_the_stage_and_the_end(site, source, ending):
+    found = inspect_plugin(site.plugin(source), timeout=NEVER)
+    assert found.error is not None
+    assert f"ended the process in which it was being imported ({ending}" in found.error
+    assert "Tell its author" in found.error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="watches a process by its descriptor")
+def test_a_plugin_that_hangs_is_stopped_with_what_it_has_started(site, tmp_path):
+    child = tmp_path / "child"
+    source = f"""
+        import pathlib, subprocess, threading
+        process = subprocess.Popen(["sleep", "600"])
+        pathlib.Path({str(child)!r}).write_text(str(process.pid))
+        threading.Event().wait()
+    """
+    found = inspect_plugin(site.plugin(source), timeout=3.0)
+    assert found.error is not None
+    assert "plugin 'weather' (thea-weather 1.0) hangs: it was still being imported after 3 s, and was stopped" in (
+        found.error
+    )
+    assert _ends(int(child.read_text()))
+
+
+def test_a_plugin_that_leaves_threads_and_processes_behind_does_not_hold_up_the_answer(site):
+    source = """
+        import subprocess, threading
+        threading.Thread(target=threading.Event().wait).start()
+        subprocess.Popen(["sleep", "600"])
+    """
+    found = inspect_plugin(site.plugin(source), timeout=NEVER)
+    assert found.error is None
+    assert found.duration < NEVER
+
+
+def test_a_plugin_that_reads_its_input_gets_an_end_of_file(site):
+    found = inspect_plugin(site.plugin("input('password: ')"), timeout=NEVER)
+    assert found.error is not None
+    assert "EOFError" in found.error
+
+
+def test_a_plugin_that_does_not_fit_is_refused_without_a_process(site, monkeypatch):
+    site.distribution("thea-core", version="0.1")
+    candidate = Candidate("weather", "w", distribution="thea-weather", requires=("thea-core>=99",))
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    found = inspect_plugin(candidate)
+    assert found.error is not None
+    assert "requires thea-core >=99" in found.error
+
+
+def test_a_module_of_the_configuration_is_inspected_like_a_plugin(site):
+    site.module("myapp.hooks", "from thea_core.markers import hookimpl\n@hookimpl\ndef on_message(user_id): ...")
+    found = inspect_plugin(Candidate.of_module("myapp.hooks"), timeout=NEVER)
+    assert [each.hook for each in found.hooks] == ["on_message"]
+
+
+def test_a_name_that_no_plugin_has_is_refused():
+    with pytest.raises(PluginNotFoundError):
+        inspect_plugin("no-such-plugin")
+
+
+def _ends(process: int) -> bool:
+    """Tell whether a process has ended, or ends within a minute."""
+    try:
+        watched = os.pidfd_open(process)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([watched], [], [], NEVER)[0])
+    finally:
+        os.close(watched)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import pydantic
+import pytest
+
+from thea_core.errors import ConfigError
+from thea_core.plugins.settings import describe, validated
+
+
+class Settings(pydantic.BaseModel):
+    town: str = pydantic.Field(description="where")
+    days: int = 3
+    unit: Literal["c", "f"] | None = None
+    api_key: str = "swordfish"
+    secret: pydantic.SecretStr = pydantic.SecretStr("swordfish")
+    tags: list[str] = pydantic.Field(default_factory=list)
+    renamed: int = pydantic.Field(default=1, alias="other")
+
+
+class TestDescribe:
+    def test_each_key_is_described(self):
+        described = {each.pop("name"): each for each in describe(Settings)}
+        assert described["town"] == {"type": "str", "required": True, "default": None, "description": "where"}
+        assert described["days"] == {"type": "int", "required": False, "default": "3", "description": ""}
+        assert described["unit"]["type"] == "Optional[Literal['c', 'f']]"
+        assert described["tags"]["type"] == "list[str]"
+        assert described["tags"]["default"] == "(made when needed)"
+        assert described["other"]["default"] == "1"
+
+    def test_the_default_of_a_secret_is_not_told(self):
+        assert "swordfish" not in str(list(describe(Settings)))
+
+    @pytest.mark.parametrize("model", [None, dict])
+    def test_without_a_model_there_is_nothing_to_describe(self, model):
+        assert list(describe(model)) == []
+
+
+class TestValidated:
+    def test_values_that_fit_make_an_instance(self):
+        made = validated(Settings, {"town": "Lima", "other": 2}, plugin="weather")
+        assert isinstance(made, Settings)
+        assert (made.town, made.days, made.renamed) == ("Lima", 3, 2)
+
+    def test_without_a_model_and_values_there_is_nothing(self):
+        assert validated(None, {}, plugin="weather") is None
+
+    def test_values_for_a_plugin_without_a_model_are_refused(self):
+        with pytest.raises(ConfigError, match=r"\[plugins.weather.settings\]: the plugin takes no settings"):
+            validated(None, {"town": "Lima"}, plugin="weather")
+
+    def test_all_problems_are_told_at_once_and_none_of_the_values(self):
+        with pytest.raises(ConfigError) as caught:
+            validated(Settings, {"twon": "x", "days": "swordfish", "zzz": 1}, plugin="weather")
+        assert len(caught.value.problems) == 4
+        assert "twon: unknown key; did you mean 'town'?" in caught.value.problems[0]
+        assert "zzz: unknown key; valid keys: town, days" in caught.value.problems[1]
+        assert "swordfish" not in str(caught.value)
+
+    def test_an_unknown_key_alone_is_refused(self):
+        with pytest.raises(ConfigError, match="unknown key"):
+            validated(Settings, {"town": "Lima", "x": 1}, plugin="weather")
+
+    def test_a_model_that_takes_any_key_gets_any(self):
+        class Open(pydantic.BaseModel, extra="allow"): ...
+
+        assert validated(Open, {"x": 1}, plugin="weather").x == 1
+
+    def test_a_problem_of_the_whole_has_no_key(self):
+        class Never(pydantic.BaseModel):
+            @pydantic.model_validator(mode="after")
+            def refuse(self):
+                raise ValueError("never")
+
+        with pytest.raises(ConfigError, match="as a whole: Value error, never"):
+            validated(Never, None, plugin="weather")
