@@ -62,10 +62,13 @@ class TestValidated:
         with pytest.raises(ConfigError, match="unknown key"):
             validated(Settings, {"town": "Lima", "x": 1}, plugin="weather")
 
-    def test_a_model_that_takes_any_key_gets_any(self):
-        class Open(pydantic.BaseModel, extra="allow"): ...
+    @pytest.mark.parametrize("extra", ["allow", "forbid", "ignore"])
+    def test_an_unknown_key_is_refused_once_whatever_the_model_thinks_of_it(self, extra):
+        class Model(pydantic.BaseModel, extra=extra): ...
 
-        assert validated(Open, {"x": 1}, plugin="weather").x == 1
+        with pytest.raises(ConfigError) as caught:
+            validated(Model, {"x": 1}, plugin="weather")
+        assert caught.value.problems == ["[plugins.weather.settings] x: unknown key; valid keys: none"]
 
     def test_a_problem_of_the_whole_has_no_key(self):
         class Never(pydantic.BaseModel):

@@ -1,4 +1,8 @@
-"""A plugin's ``Settings`` model: what it takes, and whether given settings fit it. No value is ever shown."""
+"""A plugin's ``Settings`` model: what it takes, and whether given settings fit it. No value is ever shown.
+
+This is for the child process that inspects a plugin, which gets settings without their configuration. Where the
+application starts, the configuration checks them, and tells file and line, too.
+"""
 
 from __future__ import annotations
 
@@ -53,18 +57,17 @@ def validated(model: Any, values: Mapping[str, Any] | None, *, plugin: str) -> o
         made = model.model_validate(given)
     except pydantic.ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-        raise ConfigError(unknown + [f"{where} {_problem(each)}" for each in problems]) from None
+        told = [f"{where} {_problem(each)}" for each in problems if each["type"] != "extra_forbidden"]
+        raise ConfigError(unknown + told) from None
     if unknown:
         raise ConfigError(unknown)
     return made
 
 
 def _unknown(model: Any, given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a text for each key that ``model`` would ignore; one that takes any key ignores none."""
+    """Yield a text for each key that ``model`` has not, also where it would allow it."""
     from difflib import get_close_matches
 
-    if model.model_config.get("extra") is not None:
-        return
     known = [each["name"] for each in describe(model)]
     for key in given:
         if key not in known and key not in model.model_fields:
