@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
@@ -21,3 +24,17 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
         self._monotonic_ns += round(seconds * 1_000_000_000)
+
+
+def run_in_child(check: Callable[[], bool]) -> bool:
+    """Call ``check`` in a forked child; whether it returned true there. The child does nothing else."""
+    child = os.fork()
+    if child == 0:
+        passed = False
+        try:
+            passed = check()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0 if passed else 1)
+    return os.waitpid(child, 0)[1] == 0

@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import sqlite3
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.storage.contract import StoreContract, begin, take, turn
+from tests.support import FakeClock, run_in_child
+from thea_core.errors import StoreSchemaError, StoreUnavailableError
+from thea_core.storage import schema
+from thea_core.storage.sqlite import SQLiteStore
+from thea_core.types import Commit
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+forks_with_threads = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "thea.db"
+
+
+@pytest.fixture
+def store(path: Path, clock: FakeClock) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(path, clock=clock, busy_timeout=5.0)
+    yield store
+    store.close()
+
+
+def read(path: Path, statement: str) -> list[Any]:
+    """Look into the file behind the store's back."""
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+
+
+class TestSQLiteStore(StoreContract):
+    pass
+
+
+class TestOpening:
+    def test_the_file_is_marked_as_theas(self, store: SQLiteStore, path: Path) -> None:
+        assert store.blocking is True
+        assert read(path, "PRAGMA application_id") == [(0x54686561,)]
+        assert read(path, "PRAGMA user_version") == [(len(schema.STEPS),)]
+        assert read(path, "PRAGMA journal_mode") == [("wal",)]
+
+    def test_what_was_committed_is_there_after_reopening(
+        self, store: SQLiteStore, path: Path, clock: FakeClock
+    ) -> None:
+        turn(store, context='{"a": 1}', message_id="m1", reply='"hello"')
+        key = store.key
+        store.close()
+        again = SQLiteStore(path, clock=clock)
+        assert (again.load("ana"), begin(again, message_id="m1").reply, again.key) == ('{"a": 1}', '"hello"', key)
+        again.close()
+
+    def test_its_key_comes_from_the_given_randomness(self, path: Path, clock: FakeClock) -> None:
+        store = SQLiteStore(path, clock=clock, entropy=lambda size: b"k" * size)
+        assert store.key == b"k" * 32
+        store.close()
+
+    def test_a_directory_in_its_place_is_told(self, tmp_path: Path, clock: FakeClock) -> None:
+        with pytest.raises(StoreUnavailableError, match=r"is a directory; name a file in it, such as .*thea\.db"):
+            SQLiteStore(tmp_path, clock=clock)
+
+    def test_a_missing_directory_is_told_and_not_made(self, tmp_path: Path, clock: FakeClock) -> None:
+        with pytest.raises(StoreUnavailableError, match="missing does not exist; create it first"):
+            SQLiteStore(tmp_path / "missing" / "thea.db", clock=clock)
+        assert not (tmp_path / "missing").exists()
+
+    def test_a_device_is_refused(self, clock: FakeClock) -> None:
+        with pytest.raises(StoreUnavailableError, match="name an ordinary file"):
+            SQLiteStore("/dev/null", clock=clock)
+
+    @pytest.mark.parametrize(
+        "content", [b"x", b"user_id\tmessage\n" * 1000, b"SQLite format 3\0 but no more than that"]
+    )
+    def test_a_file_that_is_no_database_is_refused_and_left_alone(
+        self, path: Path, clock: FakeClock, content: bytes
+    ) -> None:
+        path.write_bytes(content)
+        with pytest.raises(StoreSchemaError, match=r"thea.db.*no SQLite database.*name another file"):
+            SQLiteStore(path, clock=clock)
+        assert path.read_bytes() == content
+        assert list(path.parent.iterdir()) == [path]
+
+    @pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+    def test_another_programs_database_is_refused_and_left_alone(self, path: Path, clock: FakeClock, mode: str) -> None:
+        read(path, f"PRAGMA journal_mode = {mode}")
+        read(path, "CREATE TABLE leases (a)")
+        content = path.read_bytes()
+        with pytest.raises(StoreSchemaError, match="not one of Thea's"):
+            SQLiteStore(path, clock=clock)
+        assert path.read_bytes() == content
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_an_empty_file_is_a_new_database(self, path: Path, clock: FakeClock) -> None:
+        path.touch()
+        store = SQLiteStore(path, clock=clock)
+        assert begin(store).version == 0
+        store.close()
+
+    def test_an_older_schema_is_brought_up_to_date(self, store: SQLiteStore, path: Path) -> None:
+        key = store.key
+        store.close()
+        newer = (*schema.STEPS, ("ALTER TABLE store ADD COLUMN note TEXT",), ("UPDATE store SET note = 'here'",))
+        connection = sqlite3.connect(path)
+        schema.migrate(connection, path, os.urandom, newer)
+        connection.commit()
+        connection.close()
+        assert read(path, "SELECT key, note FROM store") == [(key, "here")]
+        assert read(path, "PRAGMA user_version") == [(len(newer),)]
+
+    def test_a_newer_schema_is_refused(self, store: SQLiteStore, path: Path, clock: FakeClock) -> None:
+        store.close()
+        read(path, "PRAGMA user_version = 99")
+        with pytest.raises(StoreSchemaError, match=r"newer version of Thea \(schema 99; .*upgrade thea-core"):
+            SQLiteStore(path, clock=clock)
+
+    def test_a_file_system_without_shared_memory_is_told(
+        self, path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where SQLite cannot switch to WAL, it says so by staying in the mode it was in."""
+
+        class Stubborn(sqlite3.Connection):
+            def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+                return super().execute(sql.replace("journal_mode = WAL", "journal_mode"), *parameters)
+
+        connect = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, **kwargs, factory=Stubborn))
+        with pytest.raises(StoreUnavailableError, match="put it on a local disk"):
+            SQLiteStore(path, clock=clock)
+
+    def test_a_commit_is_synchronized_and_a_lease_is_not(
+        self, path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[sqlite3.Connection] = []
+        statements: list[tuple[int, str]] = []
+        connect = sqlite3.connect
+
+        def spy(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = connect(*args, **kwargs)
+            made.append(connection)
+            number = len(made)
+            connection.set_trace_callback(lambda sql: statements.append((number, sql)))
+            return connection
+
+        monkeypatch.setattr(sqlite3, "connect", spy)
+        store = SQLiteStore(path, clock=clock)
+        statements.clear()
+        lease, version = take(store)
+        leasing = {number for number, _ in statements}
+        statements.clear()
+        store.commit(Commit(lease, version, "{}", None))
+        committing = {number for number, _ in statements}
+        modes = {
+            number: made[number - 1].execute("PRAGMA synchronous").fetchone()[0] for number in leasing | committing
+        }
+        assert [modes[number] for number in leasing] == [1]
+        assert [modes[number] for number in committing] == [2]
+        store.close()
+
+    def test_expired_sessions_are_found_by_an_index(self, store: SQLiteStore, path: Path) -> None:
+        del store
+        connection = sqlite3.connect(path)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {schema.EXPIRED}", (0.0, 10)).fetchall()
+        connection.close()
+        details = [row[3] for row in plan]
+        assert any("SEARCH c USING INDEX conversations_deadline" in detail for detail in details), details
+        assert not any("TEMP B-TREE" in detail or detail.startswith("SCAN c") for detail in details), details
+
+
+class TestFailures:
+    def test_another_programs_lock_is_told_and_over_when_it_is_gone(self, path: Path, clock: FakeClock) -> None:
+        store = SQLiteStore(path, clock=clock, busy_timeout=0.0)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError, match=r"thea.db: another program keeps it locked"):
+            store.begin("ana", owner="here", duration=30.0)
+        other.execute("ROLLBACK")
+        other.close()
+        assert begin(store).lease is not None
+        store.close()
+
+    def test_a_full_disk_is_told_and_over_when_there_is_room(self, store: SQLiteStore, path: Path) -> None:
+        turn(store, context='{"a": 1}')
+        lease, version = take(store)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_name("thea.db-wal").stat().st_size, hard))
+        try:
+            with pytest.raises(StoreUnavailableError, match=r"thea.db: the disk"):
+                store.commit(Commit(lease, version, "x" * 100_000, None))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert store.load("ana") == '{"a": 1}'
+        store.commit(Commit(lease, version, "x" * 100_000, None))
+        assert store.load("ana") == "x" * 100_000
+
+    def test_a_damaged_file_is_told(self, store: SQLiteStore, path: Path, clock: FakeClock) -> None:
+        for number in range(50):
+            turn(store, f"user-{number}", context="x" * 2_000)
+        store.close()
+        content = bytearray(path.read_bytes())
+        content[4096:] = b"\xff" * (len(content) - 4096)
+        path.write_bytes(content)
+        with pytest.raises(StoreUnavailableError, match=r"thea.db: it is damaged; .*backup"):
+            SQLiteStore(path, clock=clock)
+
+    def test_a_table_that_is_missing_is_told(self, store: SQLiteStore, path: Path) -> None:
+        read(path, "DROP TABLE leases")
+        with pytest.raises(StoreSchemaError, match=r"lacks what Thea keeps in it.*no such table: leases"):
+            store.begin("ana", owner="here", duration=30.0)
+
+    def test_a_file_that_became_a_directory_is_told_and_over_when_it_is_back(
+        self, store: SQLiteStore, path: Path
+    ) -> None:
+        turn(store, context='{"a": 1}')
+        store.before_fork()  # closes the connections
+        store.after_fork_in_parent()
+        away = path.rename(path.with_name("away.db"))
+        path.mkdir()
+        with pytest.raises(StoreUnavailableError, match="is a directory"):
+            store.load("ana")
+        path.rmdir()
+        away.rename(path)
+        assert store.load("ana") == '{"a": 1}'
+
+    def test_ctrl_c_within_a_transaction_leaves_nothing_behind(self, store: SQLiteStore, clock: FakeClock) -> None:
+        lease, version = take(store)
+
+        class Interrupted(FakeClock):
+            def now(self) -> datetime:
+                raise KeyboardInterrupt
+
+        store._clock = Interrupted()  # noqa: SLF001 -- there is no other moment within the transaction
+        with pytest.raises(KeyboardInterrupt):
+            store.commit(Commit(lease, version, "{}", None))
+        store._clock = clock  # noqa: SLF001 -- as above
+        assert store.load("ana") is None
+        store.commit(Commit(lease, version, "{}", None))
+        assert store.load("ana") == "{}"
+
+
+def count_up(path: Path, rounds: int, owner: str) -> None:
+    """Add 1 to the one conversation, ``rounds`` times, whoever else does so."""
+    store = SQLiteStore(path, clock=StoppedClock())
+    while rounds:
+        conversation = store.begin("ana", owner=owner, duration=1e6)
+        if conversation is None or conversation.lease is None:
+            continue
+        count = str(int(conversation.context or "0") + 1)
+        store.commit(Commit(conversation.lease, conversation.version, count, None))
+        rounds -= 1
+    store.close()
+
+
+class StoppedClock:
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    def monotonic_ns(self) -> int:
+        return 0
+
+
+class TestProcesses:
+    def test_processes_that_share_a_file_lose_no_update(self, path: Path, clock: FakeClock) -> None:
+        """They create the file at the same time, too."""
+        context = multiprocessing.get_context("spawn")
+        processes = [context.Process(target=count_up, args=(path, 50, f"p{number}")) for number in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0, 0, 0]
+        store = SQLiteStore(path, clock=clock)
+        assert store.load("ana") == "150"
+        store.close()
+
+    def test_threads_that_create_the_file_at_once_agree_on_its_key(self, path: Path, clock: FakeClock) -> None:
+        stores: list[SQLiteStore] = []
+        barrier = threading.Barrier(4)
+
+        def create() -> None:
+            barrier.wait()
+            stores.append(SQLiteStore(path, clock=clock))
+
+        threads = [threading.Thread(target=create) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({store.key for store in stores}) == 1
+        assert len(stores) == 4
+        for store in stores:
+            store.close()
+
+    @needs_fork
+    @forks_with_threads
+    def test_a_forked_child_and_its_parent_both_go_on(self, store: SQLiteStore) -> None:
+        turn(store, context='{"a": 1}')
+
+        def commits() -> bool:
+            turn(store, "child", context='{"b": 2}')
+            return store.load("ana") == '{"a": 1}'
+
+        assert run_in_child(commits)
+        turn(store, context='{"c": 3}')
+        assert (store.load("child"), store.load("ana")) == ('{"b": 2}', '{"c": 3}')
+
+    @needs_fork
+    @forks_with_threads
+    def test_what_a_child_commits_survives_the_parents_close(
+        self, store: SQLiteStore, path: Path, clock: FakeClock
+    ) -> None:
+        """SQLite's locks do not cross a fork: a child that trusted them would write to a log that is deleted."""
+        turn(store, "ana")
+        opened, go_on = os.pipe(), os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                turn(store, "first")
+                os.write(opened[1], b"x")
+                os.read(go_on[0], 1)
+                turn(store, "second", context='{"kept": 1}')
+            finally:
+                os._exit(0)
+        os.read(opened[0], 1)
+        store.close()
+        parent = SQLiteStore(path, clock=clock)
+        os.write(go_on[1], b"x")
+        os.waitpid(child, 0)
+        for descriptor in (*opened, *go_on):
+            os.close(descriptor)
+        assert parent.load("second") == '{"kept": 1}'
+        assert read(path, "PRAGMA integrity_check") == [("ok",)]
+        parent.close()
+
+    @needs_fork
+    @forks_with_threads
+    def test_a_fork_waits_for_the_transaction_of_another_thread(self, path: Path, clock: FakeClock) -> None:
+        within, go_on = threading.Event(), threading.Event()
+
+        class SlowClock(FakeClock):
+            def now(self) -> datetime:
+                if threading.current_thread() is not threading.main_thread():
+                    within.set()
+                    go_on.wait()
+                return super().now()
+
+        store = SQLiteStore(path, clock=SlowClock())
+        thread = threading.Thread(target=turn, args=(store,))
+        thread.start()
+        within.wait()
+        threading.Timer(0.0, go_on.set).start()
+        assert run_in_child(lambda: bool(store.load("ben") is None))
+        thread.join()
+        assert store.load("ana") == "{}"
+        store.close()
+
+    def test_a_connection_that_came_through_a_fork_is_kept_unclosed(self, store: SQLiteStore) -> None:
+        turn(store, context='{"a": 1}')
+        store.after_fork_in_child()
+        assert store.load("ana") == '{"a": 1}'

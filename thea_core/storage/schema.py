@@ -1,0 +1,183 @@
+"""The SQLite schema: its SQL, its version, and the rule by which files of other versions are treated.
+
+The file's ``application_id`` says that it is Thea's, its ``user_version`` which step of :data:`STEPS` it has reached.
+An older file is brought up to date, in one transaction, when it is opened; a newer one is refused. A file that is not
+Thea's is never written to.
+
+Tables:
+
+* ``conversations``: one row a user with a context or a session, under the fence of the lease that last wrote it;
+* ``leases``: the last lease of each user. Apart from the context, so that taking a lease never copies one. A lease is
+  over when the conversation bears its fence (so a commit need not write here), when it was released (``owner`` is
+  NULL), or when it has expired;
+* ``message_ids``: what was answered, and when. No index on the time: it would cost every turn a page to write, and
+  only the purge would use it, which may take its time;
+* ``store``: one row: the store's key, and a fence number below which none is given any more.
+"""
+
+# ruff: noqa: S608 -- the statements are put together from constants of this module only
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from thea_core.errors import StoreSchemaError
+
+__all__ = ["APPLICATION_ID", "STEPS", "check_origin", "migrate"]
+
+APPLICATION_ID = 0x54686561  # "Thea"
+
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE conversations (
+            user_id TEXT PRIMARY KEY,
+            version INTEGER NOT NULL,
+            fence INTEGER NOT NULL,
+            session_id TEXT,
+            deadline REAL,
+            context TEXT
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX conversations_deadline ON conversations (deadline) WHERE deadline IS NOT NULL",
+        """
+        CREATE TABLE leases (
+            user_id TEXT PRIMARY KEY,
+            owner TEXT,
+            fence INTEGER NOT NULL,
+            expires REAL NOT NULL,
+            message_id TEXT,
+            attempt INTEGER NOT NULL
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE message_ids (
+            user_id TEXT NOT NULL,
+            message_id TEXT NOT NULL,
+            handled REAL NOT NULL,
+            reply TEXT NOT NULL,
+            PRIMARY KEY (user_id, message_id)
+        ) WITHOUT ROWID
+        """,
+        "CREATE TABLE store (id INTEGER PRIMARY KEY CHECK (id = 1), key BLOB NOT NULL, last_fence INTEGER NOT NULL)",
+        "INSERT INTO store VALUES (1, zeroblob(0), 0)",
+    ),
+)
+"""Step *n* takes a file from version *n* to *n* + 1. A step that was released is never changed; a new one is added."""
+
+# What was known of attempts at a message is void once that message's own turn has been committed.
+_PENDING = "CASE WHEN l.owner IS NULL OR l.fence > coalesce(c.fence, 0) THEN l.message_id END"
+READ = f"""
+SELECT c.context, c.version, c.session_id, c.deadline,
+       max(coalesce(c.fence, 0), coalesce(l.fence, 0), (SELECT last_fence FROM store)) + 1,
+       l.owner IS NOT NULL AND l.fence > coalesce(c.fence, 0) AND l.expires > ?3,
+       {_PENDING}, l.attempt,
+       (SELECT reply FROM message_ids WHERE user_id = ?1 AND message_id = ?2)
+FROM (SELECT 1)
+LEFT JOIN conversations AS c ON c.user_id = ?1
+LEFT JOIN leases AS l ON l.user_id = ?1
+"""
+TAKE = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)"
+_HELD = """user_id = ?1 AND owner = ?2 AND fence = ?3
+AND fence > coalesce((SELECT fence FROM conversations WHERE user_id = ?1), 0)"""
+HOLDS = f"SELECT EXISTS (SELECT 1 FROM leases WHERE {_HELD})"
+RENEW = f"UPDATE leases SET expires = ?4 WHERE {_HELD}"
+# Without an owner a row only says what is known of attempts at a message.
+RELEASE = f"UPDATE leases SET owner = NULL, expires = ?4 WHERE {_HELD}"
+DISOWN = "UPDATE leases SET owner = NULL, expires = ?2 WHERE user_id = ?1"
+DROP = "DELETE FROM leases WHERE user_id = ?"
+
+_LEASED = "EXISTS (SELECT 1 FROM leases WHERE user_id = ?1 AND owner = ?2 AND fence = ?3)"
+INSERT = f"INSERT INTO conversations SELECT ?1, 1, ?3, ?4, ?5, ?6 WHERE {_LEASED} ON CONFLICT DO NOTHING"
+UPDATE = f"""
+UPDATE conversations
+SET version = version + 1, fence = ?3, session_id = ?4,
+    deadline = CASE WHEN ?4 IS NULL THEN NULL ELSE coalesce(?5, deadline) END,
+    context = ?6
+WHERE user_id = ?1 AND version = ?7 AND fence < ?3 AND {_LEASED}
+"""
+VERSION = "SELECT coalesce((SELECT version FROM conversations WHERE user_id = ?), 0)"
+REMOVE = "DELETE FROM conversations WHERE user_id = ?"
+RAISE_FENCE = "UPDATE store SET last_fence = max(last_fence, ?)"
+ANSWER = "INSERT INTO message_ids VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+KEY = "SELECT key FROM store"
+LOAD = "SELECT context FROM conversations WHERE user_id = ?"
+
+EXPIRED = f"""
+SELECT c.user_id, c.session_id, c.context, c.version,
+       max(c.fence, coalesce(l.fence, 0), (SELECT last_fence FROM store)) + 1,
+       {_PENDING}, coalesce(l.attempt, 1)
+FROM conversations AS c LEFT JOIN leases AS l ON l.user_id = c.user_id
+WHERE c.deadline <= ?1 AND (l.owner IS NULL OR l.fence <= c.fence OR l.expires <= ?1)
+ORDER BY c.deadline, c.user_id
+LIMIT ?2
+"""
+OLD_LEASES = "SELECT max(fence) FROM leases WHERE expires < ?"
+FORGET_LEASES = "DELETE FROM leases WHERE expires < ?"
+NEXT_MESSAGES = """
+SELECT user_id, message_id, handled FROM message_ids
+WHERE (user_id, message_id) > (?, ?) ORDER BY user_id, message_id LIMIT ?
+"""
+FORGET_MESSAGE = "DELETE FROM message_ids WHERE user_id = ? AND message_id = ? AND handled < ?"
+
+
+def check_origin(path: Path) -> None:
+    """Refuse a file that is not Thea's, without a lock on it and without a change to it or beside it.
+
+    Raises:
+        StoreSchemaError: it is another program's database, or too short to be one.
+        sqlite3.DatabaseError: it is no database at all.
+    """
+    if path.stat().st_size == 0:
+        return
+    # "immutable" makes SQLite read the bare file. A plain open() must not be used here: its close would cancel the
+    # locks that this process holds on the same file through other connections.
+    connection = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)
+    try:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        if not pages:  # to SQLite a few bytes are as good as none, and it would write over them
+            raise StoreSchemaError(f"{path}: it is no SQLite database; it was left as it is: name another file")
+        _refuse_foreign(connection, path)
+    finally:
+        connection.close()
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    path: Path,
+    entropy: Callable[[int], bytes],
+    steps: Sequence[Sequence[str]] = STEPS,
+) -> None:
+    """Bring the file up to the newest version. Called within a transaction, so that only one process does it.
+
+    Raises:
+        StoreSchemaError: the file is not Thea's, or newer than this program.
+    """
+    (empty,) = connection.execute("SELECT NOT EXISTS (SELECT 1 FROM sqlite_master)").fetchone()
+    if not empty:
+        _refuse_foreign(connection, path)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(steps):
+        raise StoreSchemaError(
+            f"{path} was written by a newer version of Thea (schema {version}; this one knows {len(steps)}); "
+            "upgrade thea-core, or use another file"
+        )
+    if version == len(steps):
+        return
+    for statement in (statement for step in steps[version:] for statement in step):
+        connection.execute(statement)
+    if version == 0:
+        connection.execute("UPDATE store SET key = ?", (entropy(32),))
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {len(steps)}")
+
+
+def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if application_id != APPLICATION_ID:
+        raise StoreSchemaError(
+            f"{path} is a database, but not one of Thea's (application_id {application_id:#x}); "
+            "it was left as it is: name another file"
+        )

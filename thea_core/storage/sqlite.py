@@ -1,0 +1,355 @@
+"""The SQLite store: one file, which several threads and several processes of one host may use at once.
+
+Loaded only where a ``sqlite:`` URL is opened, because of its import of :mod:`sqlite3`.
+
+Two connections: what a reply depends on (the commit) is synchronized to the disk before the call returns; a lease
+need not survive a power cut, since its holder does not, and goes without that wait. Every write transaction begins
+with ``BEGIN IMMEDIATE``, so that it waits for others instead of failing half-way.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+from thea_core.callbacks.forking import watch
+from thea_core.errors import CommitRefusedError, StoreError, StoreUnavailableError
+from thea_core.storage import schema
+from thea_core.storage.failures import explain
+from thea_core.types import Clock, Commit, Conversation, ExpiredSession, Lease
+
+__all__ = ["SQLiteStore"]
+
+_Result = TypeVar("_Result")
+_PURGE_ROWS = 1000  # at a time, so that turns get their chance in between
+
+
+class _Connections(NamedTuple):
+    durable: sqlite3.Connection
+    quick: sqlite3.Connection
+
+
+class _Transaction:
+    """A write transaction: committed at the end of the block, rolled back where the block or the commit fails."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection.execute("BEGIN IMMEDIATE")
+        return self._connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+
+
+class SQLiteStore:
+    """A :class:`~thea_core.types.Store` in one SQLite file. Thread-safe; processes of one host may share the file.
+
+    Opened at once, so that a wrong path is told at the start. After a failure the file is opened anew by the next
+    call. Before a fork the connections are closed, and both processes open their own when they need them: SQLite's
+    locks do not survive a fork, and a child that opens the file beside an inherited connection believes that it holds
+    locks that it has not.
+
+    A begin for the message id of the user's last lease that ended without a commit (it expired, or was released)
+    counts one attempt more. Leases without a message id do not touch that count.
+
+    Args:
+        path: the file; it is created where it is missing, its directory is not.
+        clock: decides over leases and deadlines; the same for every process that uses the file.
+        entropy: gives that many random bytes.
+        busy_timeout: seconds to wait for other processes' transactions.
+
+    Raises:
+        StoreUnavailableError: the file cannot be opened or written.
+        StoreSchemaError: it is no database of Thea's, or one of a newer version.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Clock,
+        entropy: Callable[[int], bytes] = os.urandom,
+        busy_timeout: float = 10.0,
+    ) -> None:
+        self._path = Path(path).absolute()
+        self._clock = clock
+        self._entropy = entropy
+        self._busy_timeout = busy_timeout
+        self._lock = threading.RLock()  # re-entrant: a signal handler may close the store in the middle of a call
+        self._connections: _Connections | None = None
+        self._inherited: list[_Connections] = []
+        self._closed = False
+        self._key = self._run(_read_key)
+        watch(self)
+
+    @property
+    def key(self) -> bytes:
+        """32 random bytes, made when the file was."""
+        return self._key
+
+    def begin(self, user_id: str, *, owner: str, duration: float, message_id: str | None = None) -> Conversation | None:
+        """Take the lease and read the conversation; see :meth:`Store.begin <thea_core.types.Store.begin>`."""
+        return self._run(self._begin, user_id, owner, duration, message_id)
+
+    def renew(self, lease: Lease, *, duration: float) -> bool:
+        """Prolong the lease; one that has expired, but that nobody has taken over, lives again."""
+        return self._run(self._update_lease, schema.RENEW, lease, duration)
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; the attempt stays counted."""
+        self._run(self._update_lease, schema.RELEASE, lease, 0.0)
+
+    def commit(self, change: Commit) -> None:
+        """Write it all; see :meth:`Store.commit <thea_core.types.Store.commit>`.
+
+        An expired lease is good enough while nobody has taken it over. A message id without a reply is stored with
+        the reply ``null``. A message id that has a reply already is refused.
+        """
+        self._run(self._commit, change)
+
+    def load(self, user_id: str) -> str | None:
+        """Return the stored context as JSON text; None where there is none."""
+        return self._run(_load, user_id)
+
+    def claim_expired(self, *, owner: str, duration: float, limit: int) -> Sequence[ExpiredSession]:
+        """Take the leases of users whose session has expired, longest expired first."""
+        return self._run(self._claim, owner, duration, limit)
+
+    def purge_messages(self, *, older_than: float) -> int:
+        """Forget old message ids, and the attempts of leases that ended as long ago; return how many ids."""
+        limit = self._run(self._forget_leases, older_than)
+        total = 0
+        last: tuple[str, str] | None = ("", "")
+        while last is not None:
+            count, last = self._run(_forget_messages, limit, last)
+            total += count
+        return total
+
+    def close(self) -> None:
+        """Close the file. Later calls raise StoreUnavailableError."""
+        with self._lock:
+            self._closed = True
+            self._disconnect()
+
+    def before_fork(self) -> None:
+        """Wait for the call under way and close the connections, which must not cross a fork."""
+        self._lock.acquire()
+        self._disconnect()
+
+    def after_fork_in_parent(self) -> None:
+        """Let calls in again."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Start with a fresh lock. A connection that came through all the same is kept, and never touched."""
+        self._lock = threading.RLock()
+        if self._connections is not None:
+            self._inherited.append(self._connections)
+            self._connections = None
+
+    def _run(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Call ``work(connections, *arguments)``; whatever SQLite raises leaves as a StoreError."""
+        with self._lock:
+            try:
+                return work(self._connections or self._connect(), *arguments)
+            except sqlite3.Error as error:
+                self._disconnect()
+                raise explain(error, self._path) from error
+            except StoreError:
+                raise
+            except BaseException:  # Ctrl-C may have come between two steps of a transaction
+                self._disconnect()
+                raise
+
+    def _connect(self) -> _Connections:
+        if self._closed:
+            raise StoreUnavailableError(f"the store {self._path} is closed; make a new one")
+        self._check_path()
+        durable = self._open("FULL")
+        try:
+            with _Transaction(durable):
+                schema.migrate(durable, self._path, self._entropy)
+            self._switch_to_wal(durable)
+            self._connections = _Connections(durable, self._open("NORMAL"))
+        except BaseException:
+            durable.close()
+            raise
+        return self._connections
+
+    def _check_path(self) -> None:
+        if self._path.is_dir():
+            raise StoreUnavailableError(
+                f"{self._path} is a directory; name a file in it, such as {self._path / 'thea.db'}"
+            )
+        if not self._path.parent.is_dir():
+            raise StoreUnavailableError(
+                f"{self._path} cannot be created: its directory {self._path.parent} does not exist; create it first"
+            )
+        if self._path.exists():
+            if not self._path.is_file():
+                raise StoreUnavailableError(f"{self._path} is a device, a pipe or a socket; name an ordinary file")
+            schema.check_origin(self._path)
+
+    def _open(self, synchronous: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+        )
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        return connection
+
+    def _switch_to_wal(self, connection: sqlite3.Connection) -> None:
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StoreUnavailableError(
+                f"{self._path} lies on a file system that SQLite cannot share between processes (it stays in "
+                f"{mode!r} mode), such as a network drive; put it on a local disk"
+            )
+
+    def _disconnect(self) -> None:
+        connections, self._connections = self._connections, None
+        for connection in connections or ():
+            connection.close()
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    def _begin(
+        self, connections: _Connections, user_id: str, owner: str, duration: float, message_id: str | None
+    ) -> Conversation | None:
+        with _Transaction(connections.quick) as connection:
+            now = self._now()
+            context, version, session_id, deadline, fence, busy, pending, attempt, reply = connection.execute(
+                schema.READ, (user_id, message_id, now)
+            ).fetchone()
+            lease, again = None, 1
+            if reply is None:
+                if busy:
+                    return None
+                if message_id is None:
+                    kept = (pending, attempt or 1)
+                else:
+                    again = attempt + 1 if pending == message_id else 1
+                    kept = (message_id, again)
+                connection.execute(schema.TAKE, (user_id, owner, fence, now + duration, *kept))
+                lease = Lease(user_id, owner, fence)
+        expired = deadline is not None and deadline <= now
+        return Conversation(lease, context, version or 0, session_id, expired, again, reply)
+
+    def _update_lease(self, connections: _Connections, statement: str, lease: Lease, duration: float) -> bool:
+        expires = self._now() + duration
+        cursor = connections.quick.execute(statement, (lease.user_id, lease.owner, lease.fence, expires))
+        return cursor.rowcount == 1
+
+    def _commit(self, connections: _Connections, change: Commit) -> None:
+        with _Transaction(connections.durable) as connection:
+            now = self._now()
+            if change.context is None and change.session_id is None:
+                _remove(connection, change)
+            else:
+                _write(connection, change, now)
+            if change.message_id is None:
+                connection.execute(schema.DISOWN, (change.lease.user_id, now))
+            else:
+                _answer(connection, change, now)
+
+    def _claim(self, connections: _Connections, owner: str, duration: float, limit: int) -> list[ExpiredSession]:
+        with _Transaction(connections.quick) as connection:
+            now = self._now()
+            rows = connection.execute(schema.EXPIRED, (now, max(limit, 0))).fetchall()
+            leases = [
+                (user_id, owner, fence, now + duration, pending, attempt)
+                for user_id, _, _, _, fence, pending, attempt in rows
+            ]
+            connection.executemany(schema.TAKE, leases)
+        return [
+            ExpiredSession(Lease(user_id, owner, fence), session_id, context, version)
+            for user_id, session_id, context, version, fence, _, _ in rows
+        ]
+
+    def _forget_leases(self, connections: _Connections, older_than: float) -> float:
+        """Forget leases that ended long ago, and return the limit of time that was meant."""
+        with _Transaction(connections.quick) as connection:
+            limit = self._now() - older_than
+            (fence,) = connection.execute(schema.OLD_LEASES, (limit,)).fetchone()
+            if fence is not None:
+                connection.execute(schema.RAISE_FENCE, (fence,))
+                connection.execute(schema.FORGET_LEASES, (limit,))
+        return limit
+
+
+def _read_key(connections: _Connections) -> bytes:
+    (key,) = connections.quick.execute(schema.KEY).fetchone()
+    return bytes(key)
+
+
+def _load(connections: _Connections, user_id: str) -> str | None:
+    row = connections.quick.execute(schema.LOAD, (user_id,)).fetchone()
+    return None if row is None else row[0]
+
+
+def _forget_messages(
+    connections: _Connections, limit: float, after: tuple[str, str]
+) -> tuple[int, tuple[str, str] | None]:
+    """Go through the next ids; return how many were forgotten, and where to go on, if there is more."""
+    rows = connections.quick.execute(schema.NEXT_MESSAGES, (*after, _PURGE_ROWS)).fetchall()
+    old = [(user_id, message_id, limit) for user_id, message_id, handled in rows if handled < limit]
+    if old:
+        with _Transaction(connections.quick) as connection:
+            connection.executemany(schema.FORGET_MESSAGE, old)
+    return len(old), rows[-1][:2] if len(rows) == _PURGE_ROWS else None
+
+
+def _write(connection: sqlite3.Connection, change: Commit, now: float) -> None:
+    lease = change.lease
+    deadline = None if change.session_timeout is None or change.session_id is None else now + change.session_timeout
+    values = (lease.user_id, lease.owner, lease.fence, change.session_id, deadline, change.context)
+    if change.version == 0:
+        cursor = connection.execute(schema.INSERT, values)
+    else:
+        cursor = connection.execute(schema.UPDATE, (*values, change.version))
+    if cursor.rowcount != 1:
+        raise _refusal(connection, change.lease)
+
+
+def _remove(connection: sqlite3.Connection, change: Commit) -> None:
+    lease = change.lease
+    (held,) = connection.execute(schema.HOLDS, (lease.user_id, lease.owner, lease.fence)).fetchone()
+    (version,) = connection.execute(schema.VERSION, (lease.user_id,)).fetchone()
+    if not held or version != change.version:
+        raise _refusal(connection, lease)
+    connection.execute(schema.REMOVE, (lease.user_id,))
+    connection.execute(schema.RAISE_FENCE, (lease.fence,))
+    if change.message_id is not None:
+        connection.execute(schema.DROP, (lease.user_id,))
+
+
+def _answer(connection: sqlite3.Connection, change: Commit, now: float) -> None:
+    reply = "null" if change.reply is None else change.reply
+    answer = (change.lease.user_id, change.message_id, now, reply)
+    if connection.execute(schema.ANSWER, answer).rowcount != 1:
+        raise CommitRefusedError("this message id was handled before; nothing was written")
+
+
+def _refusal(connection: sqlite3.Connection, lease: Lease) -> CommitRefusedError:
+    (held,) = connection.execute(schema.HOLDS, (lease.user_id, lease.owner, lease.fence)).fetchone()
+    if held:
+        return CommitRefusedError("this conversation has another version by now; nothing was written")
+    return CommitRefusedError("the lease of this conversation was lost; nothing was written")
