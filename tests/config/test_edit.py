@@ -119,7 +119,7 @@ def test_a_plugins_own_table_does_not_hide_the_key(tmp_path: Path) -> None:
     config = load_config(path, environ={})
     assert config.plugins.enabled == ["x"]
     assert config.plugins.entry("x").priority == 1
-    assert "[plugins.x]  # mine" in text(path)
+    assert text(path) == '[store]\n\n[plugins]\nenabled = ["x"]\n\n[plugins.x]  # mine\npriority = 1\n'
 
 
 def test_a_file_that_is_no_valid_configuration_can_still_be_edited(tmp_path: Path) -> None:

@@ -118,6 +118,11 @@ def test_values_of_every_kind_are_read() -> None:
     assert config.plugins.entry("a").priority == -5
 
 
+def test_a_file_without_a_scheme_gets_one() -> None:
+    (text,) = problems(store={"url": "data/my.db"})
+    assert 'write url = "sqlite:///data/my.db"' in text
+
+
 def test_the_password_of_an_address_that_does_not_fit_is_not_shown() -> None:
     (text,) = problems(store={"url": "postgresql://me:hunter2@host /db"})
     assert "hunter2" not in text

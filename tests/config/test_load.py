@@ -41,7 +41,16 @@ def test_a_value_knows_its_line_and_a_default_that_it_is_one(tmp_path: Path) -> 
 
 def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
     found = problems(tmp_path, '[sessions]\ntimeot = "1h"\nsweep_interval = -1\n[stor]\nurl = "x"\n')
-    assert sorted(each.partition(": ")[0] for each in found) == ["thea.toml:2", "thea.toml:3", "thea.toml:4"]
+    assert [each.partition(": ")[0] for each in found] == ["thea.toml:2", "thea.toml:3", "thea.toml:4"]
+
+
+def test_problems_of_variables_come_after_those_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "\nqqq = 1\n", THEA__STORE__URL="x")
+    assert [each.partition(": ")[0] for each in caught.value.problems] == [
+        f"{tmp_path / 'thea.toml'}:2",
+        "THEA__STORE__URL",
+    ]
 
 
 def test_the_error_is_all_problems(tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ def _change(document: TOMLDocument, keys: tuple[str, ...], names: list[Any]) -> 
         if key not in table:
             table[key] = tomlkit.table(is_super_table=key != "plugins")
         table = table[key]
+    if isinstance(table, tomlkit.items.Table) and table.is_super_table():
+        table.trivia.comment = table.trivia.comment_ws = ""  # it copies those of the first table below it
     present = table.get(keys[-1])
     if not isinstance(present, list):
         table[keys[-1]] = names

@@ -106,8 +106,12 @@ class Url(Kind):
         value = node.value
         if isinstance(value, str) and _URL.fullmatch(value):
             return value
-        found = node.found() if not isinstance(value, str) or node.origin.substituted else toml_text(mask_url(value))
-        return node.refuse('an address with its scheme: "sqlite:///FILE", "memory:"', self.example, found=found)
+        expected = 'an address with its scheme: "sqlite:///FILE", "memory:"'
+        if not isinstance(value, str) or node.origin.substituted:
+            return node.refuse(expected, self.example)
+        shown = mask_url(value)
+        file = value == shown and re.fullmatch(r"[\w./-]+", value)
+        return node.refuse(expected, toml_text(f"sqlite:///{value}") if file else self.example, found=toml_text(shown))
 
     def show(self, value: Any) -> Any:
         """Return a typed value as it is written in TOML, without secrets."""

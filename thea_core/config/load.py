@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from thea_core.config.model import (
     keys_of,
     sections_of,
 )
-from thea_core.config.problems import article
+from thea_core.config.problems import Problem, article
 from thea_core.config.sources import find
 from thea_core.config.tree import Node, Origin, Tree
 from thea_core.errors import ConfigError
@@ -70,8 +72,14 @@ def _config(tree: Tree, source: Path | None) -> Config:
             each.unknown(sections)
     deferred = _divide(tree)
     if tree.problems:
-        raise ConfigError(list(dict.fromkeys(map(str, tree.problems))))
+        raise ConfigError(list(dict.fromkeys(map(str, sorted(tree.problems, key=_line)))))
     return Config(**read, source=source, origins=tree.complete(), deferred=deferred)
+
+
+def _line(problem: Problem) -> float:
+    """Return the line of a problem, to tell them from top to bottom; what has none comes last."""
+    line = re.search(r":(\d+)(?:$|, from )", problem.source)
+    return int(line[1]) if line else math.inf
 
 
 def _divide(tree: Tree) -> dict[str, list[str]]:
