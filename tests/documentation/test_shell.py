@@ -38,7 +38,7 @@ def test_a_block_that_begins_with_no_command_is_refused() -> None:
         (["on."], "one\n", False),
     ],
 )
-def test_dots_stand_for_any_text(shown: list[str], output: str, expected: bool) -> None:  # noqa: FBT001 -- a column
+def test_dots_stand_for_any_text(shown: list[str], output: str, expected: bool) -> None:
     assert matches(shown, output) is expected
 
 
