@@ -5,6 +5,7 @@ import os
 import resource
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,7 +123,6 @@ class TestOpening:
         newer = (*schema.STEPS, ("ALTER TABLE store ADD COLUMN note TEXT",), ("UPDATE store SET note = 'here'",))
         connection = sqlite3.connect(path)
         schema.migrate(connection, path, os.urandom, newer)
-        connection.commit()
         connection.close()
         assert read(path, "SELECT key, note FROM store") == [(key, "here")]
         assert read(path, "PRAGMA user_version") == [(len(newer),)]
@@ -279,6 +279,29 @@ class StoppedClock:
 
 
 class TestProcesses:
+    @pytest.fixture
+    def reader(self, path: Path, clock: FakeClock) -> sqlite3.Connection:
+        """Another process that reads a file at the moment in which it is made: it is complete, but not WAL yet."""
+        SQLiteStore(path, clock=clock).close()
+        read(path, "PRAGMA journal_mode = DELETE")
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM store").fetchall()
+        return reader
+
+    def test_opening_waits_for_another_process_that_opens_the_file(
+        self, reader: sqlite3.Connection, path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: reader.close())
+        store = SQLiteStore(path, clock=clock, busy_timeout=0.01)
+        assert read(path, "PRAGMA journal_mode") == [("wal",)]
+        store.close()
+
+    def test_opening_does_not_wait_for_ever(self, reader: sqlite3.Connection, path: Path, clock: FakeClock) -> None:
+        with pytest.raises(StoreUnavailableError, match="keeps it locked"):
+            SQLiteStore(path, clock=clock, busy_timeout=0.0)
+        reader.close()
+
     def test_processes_that_share_a_file_lose_no_update(self, path: Path, clock: FakeClock) -> None:
         """They create the file at the same time, too."""
         context = multiprocessing.get_context("spawn")
@@ -377,3 +400,6 @@ class TestProcesses:
         turn(store, context='{"a": 1}')
         store.after_fork_in_child()
         assert store.load("ana") == '{"a": 1}'
+        for connection in store._inherited[0]:  # noqa: SLF001 -- here, unlike in a child, they are the test's to close
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            connection.close()

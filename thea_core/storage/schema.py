@@ -150,22 +150,38 @@ def migrate(
     entropy: Callable[[int], bytes],
     steps: Sequence[Sequence[str]] = STEPS,
 ) -> None:
-    """Bring the file up to the newest version. Called within a transaction, so that only one process does it.
+    """Bring the file up to the newest version, in one transaction, so that only one process does it.
 
     Raises:
         StoreSchemaError: the file is not Thea's, or newer than this program.
     """
+    connection.execute("BEGIN IMMEDIATE")  # tells at once, too, where the file cannot be written
+    try:
+        version = _version(connection, path, len(steps))
+        if version < len(steps):
+            _apply(connection, version, steps, entropy)
+            connection.execute("COMMIT")  # even an empty commit would have to wait for readers
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
+
+
+def _version(connection: sqlite3.Connection, path: Path, newest: int) -> int:
     (empty,) = connection.execute("SELECT NOT EXISTS (SELECT 1 FROM sqlite_master)").fetchone()
     if not empty:
         _refuse_foreign(connection, path)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(steps):
+    if version > newest:
         raise StoreSchemaError(
-            f"{path} was written by a newer version of Thea (schema {version}; this one knows {len(steps)}); "
+            f"{path} was written by a newer version of Thea (schema {version}; this one knows {newest}); "
             "upgrade thea-core, or use another file"
         )
-    if version == len(steps):
-        return
+    return int(version)
+
+
+def _apply(
+    connection: sqlite3.Connection, version: int, steps: Sequence[Sequence[str]], entropy: Callable[[int], bytes]
+) -> None:
     for statement in (statement for step in steps[version:] for statement in step):
         connection.execute(statement)
     if version == 0:

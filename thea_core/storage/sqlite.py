@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from thea_core.types import Clock, Commit, Conversation, ExpiredSession, Lease
 __all__ = ["SQLiteStore"]
 
 _Result = TypeVar("_Result")
+_BUSY_PAUSE = 0.005  # seconds
 _PURGE_ROWS = 1000  # at a time, so that turns get their chance in between
 
 
@@ -185,8 +187,7 @@ class SQLiteStore:
         self._check_path()
         durable = self._open("FULL")
         try:
-            with _Transaction(durable):
-                schema.migrate(durable, self._path, self._entropy)
+            schema.migrate(durable, self._path, self._entropy)
             self._switch_to_wal(durable)
             self._connections = _Connections(durable, self._open("NORMAL"))
         except BaseException:
@@ -216,12 +217,24 @@ class SQLiteStore:
         return connection
 
     def _switch_to_wal(self, connection: sqlite3.Connection) -> None:
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        mode = self._journal_mode(connection)
         if mode != "wal":
             raise StoreUnavailableError(
                 f"{self._path} lies on a file system that SQLite cannot share between processes (it stays in "
                 f"{mode!r} mode), such as a network drive; put it on a local disk"
             )
+
+    def _journal_mode(self, connection: sqlite3.Connection) -> str:
+        """Ask for WAL. Where another process asks at the same moment SQLite does not wait for it, so we do."""
+        patience = self._busy_timeout
+        while True:
+            try:
+                return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or patience <= 0:
+                    raise
+            time.sleep(_BUSY_PAUSE)
+            patience -= _BUSY_PAUSE
 
     def _disconnect(self) -> None:
         connections, self._connections = self._connections, None
