@@ -111,6 +111,17 @@ class TestEventAgent:
         talk.say("cena\n- 10:00 robo")
         assert talk.say("¿qué tengo mañana?") == "Para mañana tienes:\n- cena - 10:00 robo"
 
+    def test_slots_are_used_once(self, talk):
+        talk.say("crear evento cena")
+        assert "slots" not in talk.context
+
+    def test_new_slots_begin_anew_whatever_was_half_made(self, talk):
+        talk.say("crear evento cena")
+        context = {**talk.context, "slots": {"details": "reunión mañana"}}
+        talk.agents["evento"].handle("2", context, Turn("ana", "session-1", "other", talk.now))
+        talk.drop_pending()
+        assert talk.say("¿qué tengo mañana?") == "Para mañana tienes:\n- reunión"
+
     def test_the_context_that_it_is_given_stays_as_it_is(self, talk):
         context = {"user_id": "ana", "state": "executing"}
         talk.agents["evento"].handle("crear evento", context, Turn("ana", "s", "1", talk.now))

@@ -32,18 +32,19 @@ def language_of(message: str, context: Context, settings: AgendaSettings) -> Lan
     return tell_language(message) or remembered_language(context) or settings.language
 
 
-def _details(message: str, context: Context, intent: str) -> str:
-    """Return what the message says beside the command.
+def _request(message: str, context: Context, intent: str) -> str | None:
+    """Return what a new request says beside its command; None where the message is none, but may be an answer.
 
-    After a question which intent was meant, the message is only the answer ("2"): what was said before that is in the
-    slots, where the detector put it.
+    The detector puts it into the slots. After a question which intent was meant, the message is only the answer
+    ("2"), and the slots still have what was asked before. Slots are used once, see :func:`remember`, so that those of
+    an earlier turn are never taken for this one's.
     """
-    for request in understand(message):
-        if request.intent == intent:
-            return request.details
     slots = context.get("slots")
     details = slots.get("details") if isinstance(slots, dict) else None
-    return details if isinstance(details, str) else message
+    if isinstance(details, str):
+        return details
+    requests = understand(message)
+    return requests[0].details if len(requests) == 1 and requests[0].intent == intent else None
 
 
 def _when(day: date, at: time | None, today: date, language: Language) -> str:
@@ -75,7 +76,8 @@ class AgendaAgent(_AgendaWorker):
     def handle(self, message: str, context: Context, turn: Turn) -> AgentReply:
         """Answer with the events; raises AgendaError where they cannot be read."""
         language = language_of(message, context, self._settings)
-        reading = self._reader.read(_details(message, context, AGENDA), turn.timestamp, language)
+        request = _request(message, context, AGENDA) or message
+        reading = self._reader.read(request, turn.timestamp, language)
         today = self._reader.today(turn.timestamp)
         text = self._list(turn.user_id, reading.first, reading.last, today, language)
         return AgentReply(text, remember(context, language, None))
@@ -124,10 +126,10 @@ class EventAgent(_AgendaWorker):
 
     def handle(self, message: str, context: Context, turn: Turn) -> AgentReply:
         """Create the event or ask for what is missing; raises AgendaError where it cannot be written."""
-        draft = self._draft_under_way(message, context, turn)
-        if draft is None:
+        request, draft = _request(message, context, EVENT), Draft.from_context(context)
+        if request is not None or draft is None or draft.session_id != turn.session_id:
             language = language_of(message, context, self._settings)
-            draft, problem = self._begin(_details(message, context, EVENT), turn, language)
+            draft, problem = self._begin(message if request is None else request, turn, language)
         else:
             # The answer to a question is often a mere name, or one in another language: no reason to change.
             language = remembered_language(context) or self._settings.language
@@ -138,15 +140,6 @@ class EventAgent(_AgendaWorker):
         if question:
             return AgentReply(question, remember(context, language, draft), ask=True)
         return AgentReply(self._create(draft, turn, language), remember(context, language, None))
-
-    @staticmethod
-    def _draft_under_way(message: str, context: Context, turn: Turn) -> Draft | None:
-        draft = Draft.from_context(context)
-        if draft is None or draft.session_id != turn.session_id:
-            return None
-        requests = understand(message)
-        anew = len(requests) == 1 and requests[0].intent == EVENT
-        return None if anew else draft
 
     def _begin(self, details: str, turn: Turn, language: Language) -> tuple[Draft, str]:
         reading = self._reader.read(details, turn.timestamp, language)

@@ -70,11 +70,14 @@ class Draft:
 
 
 def remember(context: Context, language: Language, draft: Draft | None) -> Context:
-    """Return a context that holds the conversation's language, and ``draft`` where there is one."""
+    """Return a context that holds the conversation's language, and ``draft`` where there is one.
+
+    The slots of the intent are taken out of it: they have been used.
+    """
     memory: dict[str, Any] = {"language": language}
     if draft is not None:
         memory["draft"] = draft.to_json()
-    return {**context, KEY: memory}
+    return {**{key: value for key, value in context.items() if key != "slots"}, KEY: memory}
 
 
 def remembered_language(context: Context) -> Language | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, time
 from pathlib import Path
@@ -83,11 +83,11 @@ class AgendaStore:
         self._closed = False
         with self._clear_errors("opened"), closing(self._connect(str(self.path))) as connection:
             self._check(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 connection.execute(statement)
             connection.execute("COMMIT")
+            self._use_wal(connection)
         self._opened = True
 
     def close(self) -> None:
@@ -173,10 +173,20 @@ class AgendaStore:
                 "folder where one can be made; mend it, or give another file in [plugins.agenda.settings] path"
             ) from error
 
+    @staticmethod
+    def _use_wal(connection: sqlite3.Connection) -> None:
+        import sqlite3
+
+        # Where another process opens the file at this moment, this fails at once instead of waiting: it does the same.
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL")
+
     def _check(self, connection: sqlite3.Connection) -> None:
-        (found,) = connection.execute("PRAGMA application_id").fetchone()
+        connection.execute("BEGIN")  # all that is asked is of one moment: another process may be making the tables
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (found,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute("ROLLBACK")
         if tables and found != _APPLICATION_ID:
             raise AgendaError(
                 f"{self.path} is the database of another program, and is left as it is; "
