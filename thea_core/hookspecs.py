@@ -95,8 +95,8 @@ class Transitions:
 
     A plugin's callback gets a copy of the context of its own; only what it returns is adopted. It refuses the
     transition by raising ``TransitionVeto`` or one of its kinds. Any other exception is contained: the transition goes
-    on without that callback, unless its plugin is a guard (``on_failure = "veto"``). ``@hookimpl(states=("executing",))``
-    limits a callback to those targets.
+    on without that callback, unless its plugin is a guard (``on_failure = "veto"``).
+    ``@hookimpl(states=("executing",))`` limits a callback to those targets.
     """
 
     @hookspec(collect=True)
@@ -144,7 +144,7 @@ class Conversation:
     """Result hooks give the conversation its parts. Each callback runs isolated from the others."""
 
     @hookspec(collect=True)
-    def detect_intents(self, message: str, context: Context) -> list[IntentMatch]:
+    def detect_intents(self, message: str, context: Context) -> list[IntentMatch] | None:
         """Called for every message to find out what the user wants.
 
         Args:
@@ -156,7 +156,7 @@ class Conversation:
         """
 
     @hookspec(collect=True)
-    def provide_agents(self) -> list[Agent]:
+    def provide_agents(self) -> list[Agent] | None:
         """Called when the plugin starts, to learn which agents it brings.
 
         Returns:

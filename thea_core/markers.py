@@ -80,7 +80,7 @@ def hookimpl(
     Raises:
         RegistrationError: the options contradict each other or have the wrong type.
     """
-    if priority is not None and (not isinstance(priority, int) or isinstance(priority, bool)):
+    if priority is not None and type(priority) is not int:
         raise RegistrationError(f"hookimpl: priority must be a whole number, not {priority!r}")
     if sum((priority is not None, bool(tryfirst), bool(trylast))) > 1:
         raise RegistrationError("hookimpl: give one of priority, tryfirst and trylast, not several")

@@ -8,9 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
-
 
 __all__ = [
     "Agent",
@@ -58,7 +57,7 @@ class SystemClock:
     @staticmethod
     def now() -> datetime:
         """Return the wall-clock time, aware, in UTC."""
-        return datetime.now(timezone.utc)
+        return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)

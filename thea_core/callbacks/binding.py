@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from thea_core.callbacks.hooks import Hook, Kind, suggestion
 from thea_core.errors import RegistrationError
 
-__all__ = ["LOCAL", "Arguments", "Callback", "Origin", "bind", "is_async", "name_of"]
+__all__ = ["LOCAL", "Arguments", "Callback", "Origin", "bind", "check_form", "is_async", "name_of", "place_of"]
 
 LOCAL = "local"
 """What stands for the plugin's name where a callback is none of a plugin's."""
@@ -46,6 +46,20 @@ class Origin(NamedTuple):
         return f"plugin {self.plugin!r}" + (f" (distribution {self.distribution})" if self.distribution else "")
 
 
+class Place(NamedTuple):
+    """Where a callback stands in its chain.
+
+    Attributes:
+        key: what chains are sorted by.
+        priority: the number that counts.
+        reason: why it stands there, in words.
+    """
+
+    key: tuple[int, ...]
+    priority: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Callback:
     """One implementation of one hook, ready to be put into a chain.
@@ -56,8 +70,7 @@ class Callback:
         arguments: how it is called.
         plugin: the plugin's name, or ``"local"``.
         name: the function's qualified name.
-        order: the sort key of design: place (first, numbered, last), priority, source, sequence.
-        reason: why it stands where it stands, in words.
+        place: where it stands in its chain.
         wrapper: whether it is a generator around the chain.
         is_async: whether calling it gives a coroutine.
         states: for transition hooks, the targets to which it is limited; empty means all.
@@ -69,9 +82,7 @@ class Callback:
     arguments: Arguments
     plugin: str
     name: str
-    order: tuple[int, ...]
-    reason: str
-    priority: int = 0
+    place: Place
     wrapper: bool = False
     is_async: bool = False
     states: frozenset[str] = frozenset()
@@ -139,6 +150,15 @@ def place_of(function: object) -> str:
     if code is None:
         return f"<{type(function).__module__}.{type(function).__qualname__}>"
     return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def check_form(hook: Hook, function: Callable[..., Any]) -> None:
+    """Refuse what cannot be a local callback, whatever its arguments.
+
+    Raises:
+        RegistrationError: it is no function, a class or a generator.
+    """
+    _check_form(hook, function, _Refusal(hook, function, Origin()), wrapper=False)
 
 
 def _check_form(hook: Hook, function: Callable[..., Any], refuse: _Refusal, *, wrapper: bool) -> None:

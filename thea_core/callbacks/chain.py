@@ -7,16 +7,13 @@ order of registration.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-from thea_core.callbacks.binding import place_of
+from thea_core.callbacks.binding import Callback, Place, place_of
 
-if TYPE_CHECKING:
-    from thea_core.callbacks.binding import Callback
-
-__all__ = ["ChainEntry", "local_order", "ordered", "plugin_order"]
+__all__ = ["ChainEntry", "local_place", "ordered", "plugin_place"]
 
 _SOURCES = ("local", "enabled", "modules", "plugins=")
 
@@ -51,8 +48,8 @@ class ChainEntry:
         return cls(
             plugin=callback.plugin,
             callback=callback.name,
-            priority=callback.priority,
-            reason=callback.reason,
+            priority=callback.place.priority,
+            reason=callback.place.reason,
             wrapper=callback.wrapper,
             is_async=callback.is_async,
             states=tuple(sorted(callback.states)),
@@ -62,27 +59,27 @@ class ChainEntry:
 
 def ordered(callbacks: Iterable[Callback]) -> list[Callback]:
     """Return callbacks in the order of a chain: wrappers, which surround the others, first."""
-    return sorted(callbacks, key=lambda each: (not each.wrapper, each.order))
+    return sorted(callbacks, key=lambda each: (not each.wrapper, each.place.key))
 
 
-def local_order(priority: int, sequence: int) -> tuple[tuple[int, ...], str]:
-    """Return sort key and reason of a local callback."""
-    return (1, -priority, 0, 0, sequence), f"priority {priority}, local"
+def local_place(priority: int, sequence: int) -> Place:
+    """Return where a local callback stands, the ``sequence``-th that was registered."""
+    return Place((1, -priority, 0, 0, sequence), priority, f"priority {priority}, local")
 
 
-def plugin_order(
-    rank: tuple[int, ...], *, number: int | None, tryfirst: bool, trylast: bool, configured: int | None
-) -> tuple[tuple[int, ...], str]:
-    """Return sort key and reason of a plugin's callback.
+def plugin_place(rank: tuple[int, ...], options: Mapping[str, Any], configured: int | None) -> Place:
+    """Return where a plugin's callback stands.
 
     Args:
         rank: source (1 enabled, 2 modules, 3 ``plugins=``), position in that list, sequence of registration.
-        number, tryfirst, trylast: what its author said.
-        configured: what the operator said, which replaces all of them.
+        options: ``priority``, ``tryfirst`` and ``trylast``, as its author gave them.
+        configured: the operator's priority, which replaces all of them.
     """
     source = f"{_SOURCES[rank[0]]}[{rank[1]}]"
     if configured is not None:
-        return (1, -configured, *rank), f"priority {configured} by configuration, {source}"
-    if tryfirst or trylast:
-        return (0 if tryfirst else 2, 0, *rank), f"{'tryfirst' if tryfirst else 'trylast'}, {source}"
-    return (1, -(number or 0), *rank), f"priority {number or 0}, {source}"
+        return Place((1, -configured, *rank), configured, f"priority {configured} by configuration, {source}")
+    number = options["priority"]
+    if options["tryfirst"] or options["trylast"]:
+        first = options["tryfirst"]
+        return Place((0 if first else 2, 0, *rank), number, f"{'tryfirst' if first else 'trylast'}, {source}")
+    return Place((1, -number, *rank), number, f"priority {number}, {source}")

@@ -5,8 +5,8 @@ chain does not. The text is written once: for synchronous callers as a function 
 for asynchronous ones as a generator that yields there (see :mod:`thea_core.callbacks.steps`).
 
 What a compiled chain does, in order: take its arguments out of the caller's dict (packing them twice would cost as much
-as three callbacks); refuse nesting; start the wrappers; call every callback, each guarded by itself; finish the wrappers;
-hand one row to the history.
+as three callbacks); refuse nesting; start the wrappers; call every callback, each guarded by itself; finish the
+wrappers; hand one row to the history.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Any
 
 from thea_core.callbacks import flow
 from thea_core.callbacks.binding import Callback
-from thea_core.callbacks.history import Failure, Recorder, Shape
+from thea_core.callbacks.history import Call, Failure, Recorder, Shape
 from thea_core.callbacks.hooks import EXTRAS, Hook, Kind
+from thea_core.callbacks.occurrences import session_of_turn, turn_event_id
 from thea_core.types import Clock, HookResult
 
-__all__ = ["Chain", "Support", "compile_chain"]
+__all__ = ["Chain", "Support", "build_function", "compile_chain", "indented"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Support:
         step: makes the step that waits for a coroutine of a callback.
         refuse_on_loop: raises where a synchronous call would wait for itself.
         refuse_arguments: raises where the arguments of a call are not the hook's.
-        busy: one element for each chain that is running; empty nearly always, and then nothing can be nested.
+        busy: the edition of each chain that is running; empty nearly always, and then nothing can be nested.
     """
 
     recorder: Recorder
@@ -47,7 +48,7 @@ class Support:
     step: Callable[[Callback, Any], Any]
     refuse_on_loop: Callable[[Hook], None]
     refuse_arguments: Callable[[Hook, dict[str, Any]], None]
-    busy: list[None]
+    busy: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,25 @@ class Chain:
     steps: Callable[[dict[str, Any]], Any]
 
 
-def compile_chain(hook: Hook, callbacks: Sequence[Callback], support: Support) -> Chain:
-    """Compile the chain of an event or a result hook; ``callbacks`` are in the order of the chain, wrappers first."""
-    source = _Writer(hook, callbacks, support.recorder)
+def compile_chain(hook: Hook, callbacks: Sequence[Callback], support: Support, edition: int) -> Chain:
+    """Compile the chain of an event or a result hook.
+
+    Args:
+        hook: the hook.
+        support: what the functions need of their manager.
+        callbacks: in the order of the chain, wrappers first.
+        edition: which state of the chains it belongs to; tells calls that began before a change from later ones.
+    """
+    source = _Writer(hook, callbacks, support.recorder, edition)
     names = _namespace(hook, callbacks, support)
     return Chain(hook, tuple(callbacks), source.build("run", names), source.build("steps", names))
+
+
+def build_function(lines: Sequence[str], names: dict[str, Any], title: str) -> Callable[..., Any]:
+    """Compile the lines of a function called ``COMPILED``, with ``names`` as its globals."""
+    scope = dict(names)
+    exec(compile("\n".join(lines), title, "exec"), scope)  # noqa: S102 -- our own text, no input in it
+    return scope[flow.COMPILED]  # type: ignore[no-any-return]
 
 
 def random_id(entropy: Callable[[int], bytes]) -> str:
@@ -106,13 +121,14 @@ def _namespace(hook: Hook, callbacks: Sequence[Callback], support: Support) -> d
 
     recorder = support.recorder
     return {
-        "_hook": hook,
+        "_key": hook,
         "_busy": support.busy,
         "_check_hook": flow.check_hook,
         "_refuse": support.refuse_arguments,
         "_now": support.clock.monotonic_ns,
         "_date": support.clock.now,
-        "_new_id": lambda: random_id(support.entropy),
+        "_new_id": lambda: turn_event_id(hook.name) or random_id(support.entropy),
+        "_session": session_of_turn,
         "_rows": recorder.rows,
         "_append": recorder.rows.append,
         "_full": recorder.full,
@@ -133,39 +149,42 @@ def _namespace(hook: Hook, callbacks: Sequence[Callback], support: Support) -> d
 class _Writer:
     """Writes the text of the functions of one chain."""
 
-    def __init__(self, hook: Hook, callbacks: Sequence[Callback], recorder: Recorder) -> None:
+    def __init__(self, hook: Hook, callbacks: Sequence[Callback], recorder: Recorder, edition: int) -> None:
         self._hook = hook
         self._callbacks = callbacks
         self._wrappers = [index for index, each in enumerate(callbacks) if each.wrapper]
         self._plain = [index for index, each in enumerate(callbacks) if not each.wrapper]
         self._timed = recorder.active
         self._recorder = recorder
-        segments = [*self._wrappers, *self._plain, *reversed(self._wrappers)]
-        self.shape = Shape(hook.name, tuple((each.plugin, each.name) for each in callbacks), tuple(segments))
+        self._edition = edition
+        order = [*self._wrappers, *self._plain, *reversed(self._wrappers)]
+        self.shape = Shape(
+            calls=tuple(Call(hook.name, each.plugin, each.name) for each in callbacks),
+            spans=tuple((number, number + 1, index) for number, index in enumerate(order)),
+            groups=((0, len(callbacks) - 1),),
+        )
 
     def build(self, kind: str, names: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
         """Compile one of the two functions."""
-        text = "\n".join(self._function(waits=kind == "run"))
-        scope = dict(names)
-        exec(compile(text, f"<chain of {self._hook.name}>", "exec"), scope)  # noqa: S102 -- our own text, no input in it
-        return scope[flow.CHAIN_FUNCTION]  # type: ignore[no-any-return]
+        return build_function(self._function(waits=kind == "run"), names, f"<chain of {self._hook.name}>")
 
     def _function(self, *, waits: bool) -> list[str]:
-        head = [f"def {flow.CHAIN_FUNCTION}(_arguments):", *_indented(self._arguments())]
+        head = [f"def {flow.COMPILED}(_arguments):", *indented(self._arguments())]
         if not waits:
             head.append("    if False: yield")
         elif any(each.is_async for each in self._callbacks):
-            head.append("    _refuse_on_loop(_hook)")
+            head.append("    _refuse_on_loop(_key)")
         if not self._callbacks:
             return [*head, f"    return {self._empty()}"]
         return [
             *head,
-            "    if _busy: _check_hook(_hook)",
-            "    _busy.append(None)",
+            "    if _busy: _check_hook(_key)",
+            "    _on = _key",  # for the flow: see there
+            f"    _busy.append({self._edition})",
             "    try:",
-            *_indented(_indented(self._calls("_step({0}, _r).wait()" if waits else "(yield _step({0}, _r))"))),
+            *indented(indented(self._calls("_step({0}, _r).wait()" if waits else "(yield _step({0}, _r))"))),
             "    finally:",
-            "        _busy.pop()",
+            f"        _busy.remove({self._edition})",
         ]
 
     def _arguments(self) -> list[str]:
@@ -174,10 +193,10 @@ class _Writer:
         taken = {name for each in self._callbacks for name in each.arguments.names}
         required = [name for name in hook.parameters if name not in hook.optional]
         lines = ["try:", *(f"    {name} = _arguments[{name!r}]" for name in required), "except KeyError:"]
-        lines = [*lines, "    _refuse(_hook, _arguments)"] if required else []
-        lines.append(f"if len(_arguments) != {len(required)}: _refuse(_hook, _arguments)")
+        lines = [*lines, "    _refuse(_key, _arguments)"] if required else []
+        lines.append(f"if len(_arguments) != {len(required)}: _refuse(_key, _arguments)")
         lines += [f"{name} = _arguments.get({name!r}, _default[{name!r}])" for name in hook.optional if name in taken]
-        makers = {"event_id": "_new_id()", "timestamp": "_date()", "session_id": "None"}
+        makers = {"event_id": "_new_id()", "timestamp": "_date()", "session_id": "_session()"}
         for name in sorted(taken & set(EXTRAS) - set(hook.parameters)):
             lines += [f"{name} = _arguments.get({name!r})", f"if {name} is None: {name} = {makers[name]}"]
         return lines
@@ -195,7 +214,7 @@ class _Writer:
         for index in self._plain:
             call = self._call(index, wait)
             if first:
-                call = ["if _results:", f"    _failures = _skip({index}, _failures)", "else:", *_indented(call)]
+                call = ["if _results:", f"    _failures = _skip({index}, _failures)", "else:", *indented(call)]
             lines += [*call, *self._time(segment)]
             segment += 1
         lines += self._keep(
@@ -272,5 +291,6 @@ class _Writer:
         return f"_c{index}({', '.join([*arguments.positional, *named])})"
 
 
-def _indented(lines: list[str]) -> list[str]:
+def indented(lines: list[str]) -> list[str]:
+    """Return lines of a function's text one level deeper."""
     return [f"    {line}" for line in lines]

@@ -1,8 +1,8 @@
 """What is running in a flow: a flow is what one thread or task runs, with all that it waits for.
 
-Two things tell it. A compiled chain that runs in this thread stands on the thread's stack, which costs nothing to
-maintain and is looked at only while some hook is running. What crosses into a task or another thread, and the longer
-runs of an engine or a router, are noted in a :class:`Frame`, in a context variable that travels with every call.
+Two things tell it. A compiled function that runs in this thread stands on the thread's stack, which costs nothing to
+maintain and is looked at only while some chain is running. What crosses into a task or another thread, and what is not
+compiled, is noted in a :class:`Frame`, in a context variable that travels with every call.
 
 A frame knows whether what it stands for has ended: a task that outlives the call in which it was spawned starts afresh.
 """
@@ -20,39 +20,38 @@ if TYPE_CHECKING:
     from thea_core.callbacks.hooks import Hook
 
 __all__ = [
-    "CHAIN_FUNCTION",
+    "COMPILED",
     "MAX_DEPTH",
     "Frame",
     "check_hook",
     "enter",
     "leave",
     "running",
-    "running_hooks",
+    "running_keys",
     "suspend",
 ]
 
 MAX_DEPTH: Final = 4
 """How deep different hooks may nest in one flow."""
 
-CHAIN_FUNCTION: Final = "_thea_chain"
-"""The name of every compiled function; its globals hold the hook as ``_hook``."""
+COMPILED: Final = "_thea_chain"
+"""The name of every compiled function. Once it runs, its local ``_on`` holds what for (a hook or an engine), and the
+local ``_hook`` of an engine's function the hook whose callbacks are called just then."""
 
 
 class Frame:
     """Something that runs in a flow.
 
     Attributes:
-        key: what runs: an engine, a router, a step.
-        hooks: the hooks that run on its behalf.
+        keys: what runs: hooks, an engine, a router.
         outer: what it runs within.
         alive: False once it has ended.
     """
 
-    __slots__ = ("alive", "hooks", "key", "outer")
+    __slots__ = ("alive", "keys", "outer")
 
-    def __init__(self, key: object, hooks: tuple[Hook, ...], outer: Frame | None) -> None:
-        self.key = key
-        self.hooks = hooks
+    def __init__(self, keys: tuple[object, ...], outer: Frame | None) -> None:
+        self.keys = keys
         self.outer = outer
         self.alive = True
 
@@ -60,9 +59,9 @@ class Frame:
 _innermost: ContextVar[Frame | None] = ContextVar("thea_flow", default=None)
 
 
-def enter(key: object, *hooks: Hook) -> Frame:
-    """Note that ``key`` begins to run in this flow; give the frame to :func:`leave`."""
-    frame = Frame(key, hooks, _alive(_innermost.get()))
+def enter(*keys: object) -> Frame:
+    """Note that ``keys`` begin to run in this flow; give the frame to :func:`leave`."""
+    frame = Frame(keys, _alive(_innermost.get()))
     _innermost.set(frame)
     return frame
 
@@ -80,12 +79,17 @@ def suspend(frame: Frame) -> None:
 
 def running(key: object) -> bool:
     """Whether ``key`` runs in this flow."""
-    return any(frame.key is key for frame in _frames())
+    return key in running_keys()
 
 
-def running_hooks() -> set[Hook]:
-    """Return the hooks that run in this flow."""
-    return {*_hooks_on_stack(), *(hook for frame in _frames() for hook in frame.hooks)}
+def running_keys() -> set[object]:
+    """Return the hooks, engines and routers that run in this flow."""
+    keys = set(_keys_on_stack())
+    frame = _alive(_innermost.get())
+    while frame is not None:
+        keys.update(frame.keys)
+        frame = _alive(frame.outer)
+    return keys
 
 
 def check_hook(hook: Hook) -> None:
@@ -94,21 +98,14 @@ def check_hook(hook: Hook) -> None:
     Raises:
         ReentrancyError: it would.
     """
-    hooks = running_hooks()
-    if hook in hooks:
+    keys = running_keys()
+    if hook in keys:
         raise ReentrancyError(
             f"{hook} is called while it runs in the same flow; a hook is never nested in itself: "
             "do it after the hook has ended, or use another hook"
         )
-    if sum(each.owner is hook.owner for each in hooks) >= MAX_DEPTH:
+    if sum(getattr(key, "owner", None) is hook.owner for key in keys) >= MAX_DEPTH:
         raise ReentrancyError(f"{hook} is called within {MAX_DEPTH} other hooks; hooks nest at most {MAX_DEPTH} deep")
-
-
-def _frames() -> Iterator[Frame]:
-    frame = _alive(_innermost.get())
-    while frame is not None:
-        yield frame
-        frame = _alive(frame.outer)
 
 
 def _alive(frame: Frame | None) -> Frame | None:
@@ -117,9 +114,10 @@ def _alive(frame: Frame | None) -> Frame | None:
     return frame
 
 
-def _hooks_on_stack() -> Iterator[Hook]:
+def _keys_on_stack() -> Iterator[object]:
     frame = inspect.currentframe()
     while frame is not None:
-        if frame.f_code.co_name == CHAIN_FUNCTION:
-            yield frame.f_globals["_hook"]
+        if frame.f_code.co_name == COMPILED:
+            names = frame.f_locals
+            yield from (names[name] for name in ("_on", "_hook") if names.get(name) is not None)
         frame = frame.f_back

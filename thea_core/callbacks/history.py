@@ -1,8 +1,8 @@
 """What has been called: a ring of the last calls, exact totals, and observers.
 
-A call of a chain costs one tuple and one ``append``: ``(shape, t0, t1, ..., failures)``, where the shape is a number, so
-that the garbage collector need not look at the tuple again. All else is done when somebody reads, or for a thousand rows
-at once.
+A call of a chain costs one tuple and one ``append``: ``(shape, t0, t1, ..., failures)``, where the shape is a number,
+so that the garbage collector need not look at the tuple again. All else is done when somebody reads, or for a thousand
+rows at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, overload
 
 from thea_core.types import CallbackRecord, CallbackTotals, CallRecord, Clock, HistoryRecord
 
-__all__ = ["Failure", "History", "Observer", "Recorder", "Row", "Shape"]
+__all__ = ["Call", "Failure", "History", "Observer", "Recorder", "Row", "Shape"]
 
 logger = logging.getLogger("thea_core.callbacks")
 
@@ -35,18 +35,26 @@ class Failure(NamedTuple):
     error: str | None
 
 
+class Call(NamedTuple):
+    """One callback in the rows of a chain."""
+
+    hook: str
+    plugin: str
+    callback: str
+
+
 class Shape(NamedTuple):
     """What the rows of one chain have in common.
 
     Attributes:
-        hook: the hook's name.
-        callbacks: plugin and name of each callback.
-        segments: for each stretch between two times of a row, whose it is; a wrapper has two.
+        calls: the callbacks.
+        spans: begin and end, as numbers of times in the row, and whose time it is; a wrapper has two spans.
+        groups: how the calls are split into calls of hooks, as observers get them: first and last call.
     """
 
-    hook: str
-    callbacks: tuple[tuple[str, str], ...]
-    segments: tuple[int, ...]
+    calls: tuple[Call, ...]
+    spans: tuple[tuple[int, int, int], ...]
+    groups: tuple[tuple[int, int], ...]
 
 
 class Recorder:
@@ -64,8 +72,8 @@ class Recorder:
         self._shapes: list[Shape] = []
         self._numbers: dict[Shape, int] = {}
         self._lock = threading.Lock()
-        self._outcomes: dict[tuple[str, str, str], Counter[str]] = {}
-        self._nanoseconds: Counter[tuple[str, str, str]] = Counter()
+        self._outcomes: dict[Call, Counter[str]] = {}
+        self._nanoseconds: Counter[Call] = Counter()
         self._observers: tuple[Observer, ...] = ()
         self._clock = clock
         self._zero = (clock.now(), clock.monotonic_ns())
@@ -109,14 +117,14 @@ class Recorder:
 
     def notify(self, row: Row) -> None:
         """Give one row to every observer; one that fails is logged, and the others get it all the same."""
-        record = self._call_record(row)
-        for observer in self._observers:
-            try:
-                observer(record)
-            except KeyboardInterrupt:
-                raise
-            except BaseException:
-                logger.exception("an observer of calls failed; the others go on")
+        for record in self._call_records(row):
+            for observer in self._observers:
+                try:
+                    observer(record)
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:
+                    logger.exception("an observer of calls failed; the others go on")
 
     def fold(self) -> None:
         """Add the rows that leave the ring to the totals."""
@@ -140,32 +148,33 @@ class Recorder:
     def records(self, row: Row) -> Iterator[HistoryRecord]:
         """Split a row into the records of its callbacks."""
         shape = self._shapes[row[0]]
-        for index, (start, duration, outcome, error) in sorted(_calls(shape, row).items()):
-            plugin, callback = shape.callbacks[index]
-            yield HistoryRecord(shape.hook, callback, plugin, self._date(start), duration / 1e9, outcome, error)
+        for index, (start, duration, outcome, error) in sorted(_results(shape, row).items()):
+            hook, plugin, callback = shape.calls[index]
+            yield HistoryRecord(hook, callback, plugin, self._date(start), duration / 1e9, outcome, error)
 
     def after_fork_in_child(self) -> None:
         """Take a fresh lock: the parent's may be held."""
         self._lock = threading.Lock()
 
-    def _call_record(self, row: Row) -> CallRecord:
+    def _call_records(self, row: Row) -> Iterator[CallRecord]:
         shape = self._shapes[row[0]]
-        calls = tuple(
-            CallbackRecord(*shape.callbacks[index], duration / 1e9, outcome, error)
-            for index, (_, duration, outcome, error) in sorted(_calls(shape, row).items())
-        )
-        return CallRecord(shape.hook, self._date(row[1]), (row[-2] - row[1]) / 1e9, calls)
+        results = _results(shape, row)
+        for first, last in shape.groups:
+            ran = [(shape.calls[index], results[index]) for index in range(first, last + 1) if index in results]
+            if ran:
+                start = min(result[0] for _, result in ran)
+                end = max(row[1 + end] for _, end, index in shape.spans if first <= index <= last)
+                records = tuple(
+                    CallbackRecord(call.plugin, call.callback, duration / 1e9, outcome, error)
+                    for call, (_, duration, outcome, error) in ran
+                )
+                yield CallRecord(shape.calls[first].hook, self._date(start), (end - start) / 1e9, records)
 
     def _date(self, nanoseconds: int) -> datetime:
         date, zero = self._zero
         return date + timedelta(microseconds=(nanoseconds - zero) / 1000)
 
-    def _add(
-        self,
-        rows: list[Row],
-        outcomes: dict[tuple[str, str, str], Counter[str]],
-        nanoseconds: Counter[tuple[str, str, str]],
-    ) -> None:
+    def _add(self, rows: list[Row], outcomes: dict[Call, Counter[str]], nanoseconds: Counter[Call]) -> None:
         """Add rows to totals: those in which nothing failed by columns, the others one by one."""
         smooth: defaultdict[int, list[Row]] = defaultdict(list)
         for row in rows:
@@ -175,27 +184,21 @@ class Recorder:
                 self._add_one(row, outcomes, nanoseconds)
         for number, group in smooth.items():
             shape = self._shapes[number]
-            columns = [sum(map(itemgetter(place), group)) for place in range(1, len(shape.segments) + 2)]
-            for segment, index in enumerate(shape.segments):
-                nanoseconds[(shape.hook, *shape.callbacks[index])] += columns[segment + 1] - columns[segment]
-            for callback in shape.callbacks:
-                outcomes.setdefault((shape.hook, *callback), Counter())["ok"] += len(group)
+            columns = [sum(map(itemgetter(place), group)) for place in range(1, len(group[0]) - 1)]
+            for begin, end, index in shape.spans:
+                nanoseconds[shape.calls[index]] += columns[end] - columns[begin]
+            for call in shape.calls:
+                outcomes.setdefault(call, Counter())["ok"] += len(group)
 
-    def _add_one(
-        self,
-        row: Row,
-        outcomes: dict[tuple[str, str, str], Counter[str]],
-        nanoseconds: Counter[tuple[str, str, str]],
-    ) -> None:
+    def _add_one(self, row: Row, outcomes: dict[Call, Counter[str]], nanoseconds: Counter[Call]) -> None:
         shape = self._shapes[row[0]]
-        for index, (_, duration, outcome, _error) in _calls(shape, row).items():
-            key = (shape.hook, *shape.callbacks[index])
-            nanoseconds[key] += duration
-            outcomes.setdefault(key, Counter())[outcome] += 1
+        for index, (_, duration, outcome, _error) in _results(shape, row).items():
+            nanoseconds[shape.calls[index]] += duration
+            outcomes.setdefault(shape.calls[index], Counter())[outcome] += 1
 
     def length(self) -> int:
         """Return how many calls of callbacks the rows hold."""
-        return sum(len(_calls(self._shapes[row[0]], row)) for row in self.snapshot())
+        return sum(len(_results(self._shapes[row[0]], row)) for row in self.snapshot())
 
 
 class History(Sequence[HistoryRecord]):
@@ -228,16 +231,15 @@ class History(Sequence[HistoryRecord]):
         return self._recorder.totals()
 
 
-def _calls(shape: Shape, row: Row) -> dict[int, tuple[int, int, str, str | None]]:
+def _results(shape: Shape, row: Row) -> dict[int, tuple[int, int, str, str | None]]:
     """Return start, duration, outcome and error of each callback of a row that ran, by its index."""
-    calls: dict[int, tuple[int, int, str, str | None]] = {}
-    for segment, index in enumerate(shape.segments):
-        begin, end = row[segment + 1], row[segment + 2]
-        start, spent, *_ = calls.get(index, (begin, 0))
-        calls[index] = (start, spent + end - begin, "ok", None)
+    results: dict[int, tuple[int, int, str, str | None]] = {}
+    for begin, end, index in shape.spans:
+        start, spent, *_ = results.get(index, (row[1 + begin], 0))
+        results[index] = (start, spent + row[1 + end] - row[1 + begin], "ok", None)
     for failure in row[-1] or ():
         if failure.outcome:
-            calls[failure.position] = (*calls[failure.position][:2], failure.outcome, failure.error)
+            results[failure.position] = (*results[failure.position][:2], failure.outcome, failure.error)
         else:
-            del calls[failure.position]
-    return calls
+            del results[failure.position]
+    return results

@@ -64,8 +64,6 @@ class Hook:
     function: Callable[..., Any]
     owner: HookTable
 
-    nests = True  # counts towards the depth of nesting
-
     @property
     def arguments(self) -> tuple[str, ...]:
         """All that a callback may name: the hook's own arguments, and for an event the extras."""
@@ -129,8 +127,8 @@ class HookTable:
             return False
         if known.function is not hook.function:
             raise RegistrationError(
-                f"the hook {hook.name!r} is specified twice: at {_place(known.function)} and at {_place(hook.function)}; "
-                "give one of them another name"
+                f"the hook {hook.name!r} is specified twice: at {_place(known.function)} and at "
+                f"{_place(hook.function)}; give one of them another name"
             )
         return True
 

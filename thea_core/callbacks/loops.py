@@ -116,22 +116,24 @@ class CallbackStep:
         loops: where.
     """
 
-    __slots__ = ("_callback", "_coroutine", "_frame", "_loops", "_task")
+    __slots__ = ("_callback", "_coroutine", "_frame", "_keys", "_loops", "_task")
 
     def __init__(self, callback: Callback, coroutine: Coroutine[Any, Any, Any], loops: LoopPool) -> None:
         self._callback = callback
         self._coroutine = coroutine
         self._loops = loops
+        self._keys = {callback.hook, *flow.running_keys()}  # now: a generator that waits is not on the stack
         self._frame: flow.Frame | None = None
         self._task: asyncio.Future[Outcome] | None = None
 
     def wait(self) -> Outcome:
+        """Run it on a loop of Thea's and block until it is done."""
         if on_loop_thread():
             self._coroutine.close()
             return None, ReentrancyError(
                 "an asynchronous callback was to be waited for on one of Thea's event loops; await atrigger instead"
             )
-        frame = flow.enter(self, self._callback.hook, *flow.running_hooks())
+        frame = flow.enter(*self._keys)
         future = self._loops.loop_of(self._callback.plugin).submit(_contained(self._coroutine))
         try:
             return future.result()
@@ -142,6 +144,7 @@ class CallbackStep:
             flow.leave(frame)
 
     async def wait_async(self) -> Outcome:
+        """Run it where it belongs and wait for it; when cancelled, it goes on, and may be waited for again."""
         import asyncio
 
         if self._task is None or self._frame is None:
@@ -156,7 +159,7 @@ class CallbackStep:
         """Start the task, with a frame in its context that is not in the caller's."""
         import asyncio
 
-        frame = flow.enter(self, self._callback.hook, *flow.running_hooks())
+        frame = flow.enter(*self._keys)
         try:
             if self._callback.plugin == LOCAL:
                 return frame, asyncio.get_running_loop().create_task(_contained(self._coroutine))

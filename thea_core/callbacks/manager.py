@@ -6,26 +6,38 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
-from thea_core.callbacks.binding import LOCAL, Callback, Origin, bind, is_async, name_of
-from thea_core.callbacks.chain import ChainEntry, local_order, ordered
+from thea_core.callbacks import flow
+from thea_core.callbacks.binding import LOCAL, Callback, Origin, Place, bind, is_async, name_of
+from thea_core.callbacks.chain import ChainEntry, local_place, ordered
 from thea_core.callbacks.compiler import Chain, Support, compile_chain
 from thea_core.callbacks.failures import FailureLog, short_text
 from thea_core.callbacks.forking import watch
 from thea_core.callbacks.history import Failure, History, Observer, Recorder
 from thea_core.callbacks.hooks import Hook, HookTable, Kind, suggestion
 from thea_core.callbacks.loops import CallbackStep, LoopPool, on_loop_thread
+from thea_core.callbacks.occurrences import begin_occurrence
 from thea_core.callbacks.registration import PluginBinding, Registration, bind_plugin
-from thea_core.errors import HookCallError, RegistrationError, ReentrancyError
-from thea_core.types import Clock, HookResult, SystemClock
+from thea_core.errors import HookCallError, ReentrancyError, RegistrationError
+from thea_core.types import Clock, SystemClock
 
 if TYPE_CHECKING:
     from thea_core.callbacks.steps import Step
 
 __all__ = ["CallbackManager"]
 
+_QUIET_INTERVAL = 0.002  # seconds between two looks for calls under way, when a plugin is switched off
 _LOCAL_EVENTS = "@fsm.pre_transition(...), @fsm.post_transition(...) and @fsm.on_error() of the engine"
+
+
+class Dependent(Protocol):
+    """Something that keeps what it derives from chains."""
+
+    def chains_changed(self) -> None:
+        """Forget it. Called under the manager's lock: must not wait."""
+        ...
 
 
 class CallbackManager:
@@ -53,9 +65,9 @@ class CallbackManager:
         clock: Clock | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        if not isinstance(history_size, int) or isinstance(history_size, bool) or history_size < 0:
+        if type(history_size) is not int or history_size < 0:
             raise ValueError(f"history_size must be a whole number, 0 or more, not {history_size!r}")
-        self.clock: Clock = clock or SystemClock()
+        self.clock: Clock = SystemClock() if clock is None else clock
         self._entropy = entropy
         self._lock = threading.RLock()
         self._hooks = HookTable()
@@ -67,6 +79,9 @@ class CallbackManager:
         self._chains: dict[str, Chain] = {}
         self._runs: dict[str, Callable[..., Any]] = {}
         self._sequence = 0
+        self._edition = 0
+        self._dependents: WeakSet[Dependent] = WeakSet()
+        self._busy: list[int] = []
         self._support = Support(
             recorder=self._recorder,
             clock=self.clock,
@@ -75,7 +90,7 @@ class CallbackManager:
             step=self.step_for,
             refuse_on_loop=_refuse_on_loop,
             refuse_arguments=_refuse_arguments,
-            busy=[],
+            busy=self._busy,
         )
         self._publish()
         watch(self)
@@ -97,7 +112,7 @@ class CallbackManager:
             UnknownHookError: there is no such hook.
             RegistrationError: the callback does not fit the hook, or the hook takes no local callbacks.
         """
-        if not isinstance(priority, int) or isinstance(priority, bool):
+        if type(priority) is not int:
             raise RegistrationError(f"register: priority must be a whole number, not {priority!r}")
         known = self._hooks[hook]
         if known.kind is Kind.TRANSITION:
@@ -108,16 +123,13 @@ class CallbackManager:
             raise RegistrationError(f"{hook!r} is a life-cycle hook: only plugins have it")
         arguments = bind(known, callback, Origin())
         with self._lock:
-            order, reason = local_order(priority, self._next())
             added = Callback(
                 hook=known,
                 function=callback,
                 arguments=arguments,
                 plugin=LOCAL,
                 name=name_of(callback),
-                order=order,
-                reason=reason,
-                priority=priority,
+                place=local_place(priority, self._next()),
                 is_async=is_async(callback),
             )
             self._locals[hook] = (*self._locals.get(hook, ()), added)
@@ -177,8 +189,8 @@ class CallbackManager:
         """Call a result hook.
 
         Returns:
-            A list of :class:`HookResult` in the order of the chain; None is left out. Of a ``firstresult`` hook: one, or
-            None.
+            A list of :class:`HookResult` in the order of the chain; None is left out. Of a ``firstresult`` hook: one,
+            or None.
 
         Raises:
             UnknownHookError, HookCallError, ReentrancyError: as :meth:`trigger`.
@@ -294,10 +306,49 @@ class CallbackManager:
         plugins = self._plugins
         return tuple(each for binding in plugins.values() for each in binding.callbacks if each.hook.name == hook)
 
+    def tell_changes(self, dependent: Dependent) -> None:
+        """Call ``dependent.chains_changed()`` whenever a chain has changed, for as long as it lives."""
+        with self._lock:
+            self._dependents.add(dependent)
+
     @property
-    def edition(self) -> object:
-        """An object that is replaced whenever a chain changes: who keeps something derived compares it."""
-        return self._runs
+    def edition(self) -> int:
+        """A number that grows whenever a chain changes: who keeps something derived compares it."""
+        return self._edition
+
+    @property
+    def busy(self) -> bool:
+        """Whether any call of a chain runs now, in whichever flow; where none does, nothing can be nested."""
+        return bool(self._busy)
+
+    @property
+    def running_calls(self) -> list[int]:
+        """The editions of the calls that run now, for compiled functions; all others use the methods below."""
+        return self._busy
+
+    def begin_call(self) -> int:
+        """Note that a chain which is not compiled begins to run; give what it returns to :meth:`end_call`."""
+        edition = self._edition
+        self._busy.append(edition)
+        return edition
+
+    def end_call(self, edition: int) -> None:
+        """Note that what began with :meth:`begin_call` has ended."""
+        self._busy.remove(edition)
+
+    def wait_for_old_calls(self, timeout: float) -> bool:
+        """Wait until every call that began before the chains last changed has ended; whether they have.
+
+        Called within such a call it returns False at once: it would wait for itself.
+        """
+        edition = self._edition
+        end = time.monotonic() + timeout
+        pause = threading.Event()
+        while any(each < edition for each in self._busy[:]):
+            if time.monotonic() >= end or any(isinstance(key, Hook) for key in flow.running_keys()):
+                return False
+            pause.wait(_QUIET_INTERVAL)
+        return True
 
     @property
     def recorder(self) -> Recorder:
@@ -313,10 +364,10 @@ class CallbackManager:
         """Return a hook by its name, or raise UnknownHookError."""
         return self._hooks[name]
 
-    def next_order(self, priority: int) -> tuple[tuple[int, ...], str]:
-        """Return the sort key, and its reason, of a local callback that is registered now."""
+    def next_place(self, priority: int) -> Place:
+        """Return where a local callback stands that is registered now."""
         with self._lock:
-            return local_order(priority, self._next())
+            return local_place(priority, self._next())
 
     def contain(self, callback: Callback, error: BaseException) -> Failure:
         """Log what a callback raised and return what to note in the row; KeyboardInterrupt passes."""
@@ -331,12 +382,13 @@ class CallbackManager:
 
     def fire(self, event: str, /, **arguments: Any) -> Generator[Step, Any, None]:
         """Steps that fire an event, for the parts that drive steps themselves."""
-        chain = self._chains[event] if event in self._chains else self._chain(event, Kind.EVENT)
+        begin_occurrence(event)
+        chain = self._chain(event, Kind.EVENT)
         if chain.callbacks:
             yield _EventStep(self, chain, arguments)
 
     def after_fork_in_child(self) -> None:
-        """Take fresh locks, and forget the parent's loops."""
+        """Take fresh locks, and forget the parent's loops and the calls of its other threads."""
         self._lock = threading.RLock()
         self._failures.after_fork_in_child()
         self._recorder.after_fork_in_child()
@@ -378,16 +430,19 @@ class CallbackManager:
 
     def _publish(self, names: Iterable[str] | None = None) -> None:
         """Compile the chains anew and put them in place in one step; the lock is held."""
+        self._edition += 1
         chains = dict(self._chains) if names is not None else {}
         hooks = [self._hooks[name] for name in names] if names is not None else list(self._hooks)
         for hook in hooks:
             if hook.kind in (Kind.EVENT, Kind.COLLECT, Kind.FIRSTRESULT):
-                chains[hook.name] = compile_chain(hook, self._callbacks_of(hook), self._support)
+                chains[hook.name] = compile_chain(hook, self._callbacks_of(hook), self._support, self._edition)
         self._chains = chains
         self._runs = {name: chain.run for name, chain in chains.items() if chain.hook.kind is Kind.EVENT}
+        for dependent in list(self._dependents):
+            dependent.chains_changed()
 
     def _chain(self, name: str, *kinds: Kind) -> Chain:
-        chain = self._chains.get(name) if isinstance(name, str) else None
+        chain = self._chains.get(name)
         if chain is None or chain.hook.kind not in kinds:
             raise self._not_callable(name, *kinds)
         return chain
@@ -406,18 +461,23 @@ class CallbackManager:
 class _EventStep:
     """Fires one event, in either way."""
 
-    __slots__ = ("_arguments", "_chain", "_manager")
+    __slots__ = ("_arguments", "_chain", "_keys", "_manager")
 
     def __init__(self, manager: CallbackManager, chain: Chain, arguments: dict[str, Any]) -> None:
         self._manager = manager
         self._chain = chain
         self._arguments = arguments
+        self._keys = flow.running_keys()  # now: a generator that waits is not on the stack
 
     def wait(self) -> None:
         self._chain.run(self._arguments)
 
     async def wait_async(self) -> None:
-        await self._manager._drive_all(self._chain.steps(self._arguments))  # noqa: SLF001 -- same module
+        frame = flow.enter(*self._keys)
+        try:
+            await self._manager._drive_all(self._chain.steps(self._arguments))  # noqa: SLF001 -- same module
+        finally:
+            flow.leave(frame)
 
 
 async def _finish(steps: Generator[Step, Any, Any], step: Step) -> None:

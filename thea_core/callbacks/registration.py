@@ -9,12 +9,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pluggy
 
-from thea_core.callbacks.binding import Callback, Origin, bind, is_async, name_of, place_of
-from thea_core.callbacks.chain import plugin_order
+from thea_core.callbacks.binding import Callback, Origin, Place, bind, is_async, name_of, place_of
+from thea_core.callbacks.chain import plugin_place
 from thea_core.callbacks.hooks import Hook, HookTable, Kind, suggestion
 from thea_core.errors import RegistrationError
 from thea_core.markers import PROJECT, hook_options
@@ -39,7 +39,7 @@ class Registration:
         if remove is not None:
             remove()
 
-    def __enter__(self) -> Registration:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -103,7 +103,8 @@ def bind_plugin(
     for number, (hook_name, function, options) in enumerate(found):
         hook = _hook_of(hooks, hook_name, function, options, origin)
         if hook is not None:
-            callbacks.append(_callback(hook, function, options, origin, (*rank, number), priority, guard=guard))
+            place = plugin_place((*rank, number), options, priority)
+            callbacks.append(_callback(hook, function, options, origin, place, guard=guard))
     if not found:
         raise RegistrationError(
             f"{origin}: {plugin!r} implements no hook; mark its functions with @hookimpl (from thea_core)",
@@ -134,14 +135,7 @@ def _hook_of(
 
 
 def _callback(
-    hook: Hook,
-    function: Callable[..., Any],
-    options: Mapping[str, Any],
-    origin: Origin,
-    rank: tuple[int, int, int, int],
-    priority: int | None,
-    *,
-    guard: bool,
+    hook: Hook, function: Callable[..., Any], options: Mapping[str, Any], origin: Origin, place: Place, *, guard: bool
 ) -> Callback:
     arguments = bind(hook, function, origin, wrapper=options["wrapper"])
     if options["states"] and hook.kind is not Kind.TRANSITION:
@@ -150,22 +144,13 @@ def _callback(
             "only transition hooks are limited to states",
             plugin=origin.plugin,
         )
-    order, reason = plugin_order(
-        rank,
-        number=options["priority"],
-        tryfirst=options["tryfirst"],
-        trylast=options["trylast"],
-        configured=priority,
-    )
     return Callback(
         hook=hook,
         function=function,
         arguments=arguments,
         plugin=origin.plugin,
         name=name_of(function),
-        order=order,
-        reason=reason,
-        priority=priority if priority is not None else options["priority"],
+        place=place,
         wrapper=options["wrapper"],
         is_async=is_async(function),
         states=frozenset(options["states"]),
