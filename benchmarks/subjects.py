@@ -1,0 +1,29 @@
+"""The subjects, each a module of its own, measured in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+from benchmarks.measure import Effort
+from benchmarks.rows import Row
+
+__all__ = ["SUBJECTS", "measure_alone"]
+
+SUBJECTS = {
+    "dispatch": "calling 1, 3 and 10 callbacks",
+    "transitions": "one transition of the state machine",
+    "startup": "imports, the command, discovery",
+    "memory": "idle conversations, the history of calls",
+}
+
+
+def measure_alone(subject: str, effort: Effort) -> list[Row]:
+    """Measure a subject in a new process, where nothing that another one loaded is in the way."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, subject, effort).result()
+
+
+def _measure(subject: str, effort: Effort) -> list[Row]:
+    return list(importlib.import_module(f"benchmarks.{subject}").measure(effort))
