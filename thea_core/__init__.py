@@ -1,11 +1,13 @@
 """Thea: the core of a conversational assistant, opened up by plugins.
 
-These are the public names; everything else may change between two releases.
+These are the public names; everything else may change between two releases. A plugin needs few of them, so the large
+parts are imported when they are first asked for.
 """
 
 from __future__ import annotations
 
-from thea_core.callbacks import CallbackManager, Registration
+from typing import TYPE_CHECKING, Any
+
 from thea_core.errors import (
     AgentNotAvailableError,
     CallbackLimitError,
@@ -35,7 +37,6 @@ from thea_core.errors import (
     UnknownHookError,
     ValidationError,
 )
-from thea_core.fsm import Definition, FSMEngine
 from thea_core.markers import hookimpl, hookspec
 from thea_core.types import (
     Agent,
@@ -58,6 +59,10 @@ from thea_core.types import (
     SystemClock,
     Turn,
 )
+
+if TYPE_CHECKING:
+    from thea_core.callbacks import CallbackManager, Registration
+    from thea_core.fsm import Definition, FSMEngine
 
 __all__ = [
     "Agent",
@@ -113,3 +118,25 @@ __all__ = [
     "hookimpl",
     "hookspec",
 ]
+
+_LATE = {
+    "CallbackManager": "thea_core.callbacks",
+    "Definition": "thea_core.fsm",
+    "FSMEngine": "thea_core.fsm",
+    "Registration": "thea_core.callbacks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import one of the large parts at its first use."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_LATE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -36,7 +36,6 @@ reference that explains the error.
 
 from __future__ import annotations
 
-import traceback as _traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -351,8 +350,10 @@ def error_text(error: BaseException) -> str:
 
 def format_traceback(error: BaseException) -> str:
     """Return the formatted traceback of ``error``. Never raises but for KeyboardInterrupt."""
+    import traceback
+
     try:
-        return "".join(_traceback.format_exception(error))
+        return "".join(traceback.format_exception(error))
     except KeyboardInterrupt:
         raise
     except BaseException as broken:  # the same: formatting calls the exception's own methods

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
     "Agent",
@@ -60,8 +60,7 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class HookResult:
+class HookResult(NamedTuple):
     """What one callback of a result hook returned.
 
     Attributes:
@@ -75,8 +74,7 @@ class HookResult:
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackRecord:
+class CallbackRecord(NamedTuple):
     """How one callback of a finished call ended.
 
     Attributes:
@@ -94,8 +92,7 @@ class CallbackRecord:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(NamedTuple):
     """One finished call of a chain, as observers get it.
 
     Attributes:
@@ -111,8 +108,7 @@ class CallRecord:
     callbacks: tuple[CallbackRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRecord:
+class HistoryRecord(NamedTuple):
     """One call of one callback, as ``callbacks.history`` holds it.
 
     Attributes:
@@ -134,8 +130,7 @@ class HistoryRecord:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackTotals:
+class CallbackTotals(NamedTuple):
     """What one callback did since the manager was made: exact, also where the records have left the history.
 
     Attributes:
@@ -183,8 +178,7 @@ class AgentReply:
     ask: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """The handling of one message, as an agent sees it.
 
     Attributes:
@@ -246,8 +240,7 @@ class Agent(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """The right to handle one user's conversation, until it expires.
 
     Attributes:
@@ -261,8 +254,7 @@ class Lease:
     fence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(NamedTuple):
     """What a store holds of one user, as read when the lease was taken.
 
     Attributes:
@@ -284,8 +276,7 @@ class Conversation:
     reply: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """All that one turn changes, written in one transaction.
 
     Attributes:
@@ -308,8 +299,7 @@ class Commit:
     reply: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiredSession:
+class ExpiredSession(NamedTuple):
     """A session whose deadline has passed, claimed by the caller: it holds the user's lease.
 
     Attributes:

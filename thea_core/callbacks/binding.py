@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from thea_core.callbacks.hooks import Hook, Kind, suggestion
@@ -60,8 +59,7 @@ class Place(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Callback:
+class Callback(NamedTuple):
     """One implementation of one hook, ready to be put into a chain.
 
     Attributes:

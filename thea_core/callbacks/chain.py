@@ -8,8 +8,7 @@ order of registration.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from thea_core.callbacks.binding import Callback, Place, place_of
 
@@ -18,8 +17,7 @@ __all__ = ["ChainEntry", "local_place", "ordered", "plugin_place"]
 _SOURCES = ("local", "enabled", "modules", "plugins=")
 
 
-@dataclass(frozen=True, slots=True)
-class ChainEntry:
+class ChainEntry(NamedTuple):
     """One callback in a chain, as it is shown.
 
     Attributes:

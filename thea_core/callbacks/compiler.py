@@ -12,9 +12,8 @@ wrappers; hand one row to the history.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any
+from typing import Any, NamedTuple
 
 from thea_core.callbacks import flow
 from thea_core.callbacks.binding import Callback
@@ -26,8 +25,7 @@ from thea_core.types import Clock, HookResult
 __all__ = ["Chain", "Support", "build_function", "compile_chain", "indented"]
 
 
-@dataclass(frozen=True, slots=True)
-class Support:
+class Support(NamedTuple):
     """What compiled chains need of their manager.
 
     Attributes:
@@ -51,8 +49,7 @@ class Support:
     busy: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """The callbacks of one hook in the order in which they run, and the functions that run them.
 
     Attributes:

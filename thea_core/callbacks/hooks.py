@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -160,6 +159,8 @@ class HookTable:
 
 def suggestion(name: object, known: Iterable[str]) -> str:
     """Return " (did you mean ...?)", or nothing where no known name is near."""
+    import difflib
+
     near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f" (did you mean {near[0]}?)" if near else ""
 

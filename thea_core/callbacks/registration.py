@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pluggy
 
@@ -46,8 +45,7 @@ class Registration:
         self.remove()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PluginBinding:
+class PluginBinding(NamedTuple):
     """A plugin that fits the hooks, with its callbacks.
 
     Attributes:

@@ -9,9 +9,8 @@ functions of :class:`TransitionSupport`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any
+from typing import Any, NamedTuple
 
 from thea_core.callbacks import flow
 from thea_core.callbacks.compiler import build_function, indented
@@ -23,11 +22,10 @@ from thea_core.types import Context
 __all__ = ["CompiledTransition", "TransitionSupport", "compile_transition"]
 
 Judged = tuple[Any, "list[Failure] | None", "BaseException | None"]
-"""What became of one callback: the context to go on with, the failures so far, what ends the transition, if anything."""
+"""What became of one callback: the context to go on with, the failures so far, what ends the transition if anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class TransitionSupport:
+class TransitionSupport(NamedTuple):
     """What compiled transitions need of their engine.
 
     Attributes:
@@ -70,8 +68,7 @@ class TransitionSupport:
     edition: int
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledTransition:
+class CompiledTransition(NamedTuple):
     """The functions that take a context to one target.
 
     Attributes:

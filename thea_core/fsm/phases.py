@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from thea_core.callbacks.binding import LOCAL, Arguments, Callback, check_form, is_async, name_of, place_of
 from thea_core.callbacks.chain import ordered
@@ -28,8 +27,7 @@ class Phase(Enum):
     ERROR = "on_transition_error"
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One callback in the chain of a phase.
 
     Attributes:
