@@ -22,8 +22,9 @@ nitpicky = True
 nitpick_ignore_regex = [
     # Names of the standard library and of other projects are not looked up: a build must not need the network.
     ("py:.*", r"(?!thea).*"),
-    # Type variables have no page.
+    # What is not public has no page: type variables, and the classes of modules within the core.
     ("py:.*", r".*\.[A-Z]"),
+    ("py:.*", r"thea_core\.[a-z_]+\..*"),
 ]
 
 autodoc_member_order = "bysource"
@@ -31,6 +32,7 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"Thea {release}"

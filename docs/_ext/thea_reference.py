@@ -1,7 +1,8 @@
 """Writes the parts of the reference that the code already says: hooks, errors and public names.
 
-A page holds a line such as ``<!-- generated: hooks -->``; when Sphinx reads the page, the text made here takes that
-line's place. So the reference cannot disagree with the code, and is searched and linked like any other text.
+A page holds a line such as ``<!-- generated: hooks -->`` or ``<!-- generated: error unknown-hook -->``; when Sphinx
+reads the page, the text made here takes that line's place. So the reference cannot disagree with the code, and is
+searched and linked like any other text.
 """
 
 from __future__ import annotations
@@ -9,17 +10,22 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, Protocol, get_origin
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-PLACE = re.compile(r"^<!-- generated: (?P<part>\w+) -->$", re.MULTILINE)
+PLACE = re.compile(r"^<!-- generated: (?P<part>\w+)(?: (?P<of>[\w-]+))? -->$", re.MULTILINE)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Tell Sphinx what this extension does."""
+    from pygments.lexers.special import TextLexer
+
     app.connect("source-read", _fill)
+    app.connect("autodoc-skip-member", _skip)
+    app.connect("autodoc-process-signature", _sign)
+    app.add_lexer("mermaid", TextLexer)  # drawn by the forges that show these pages; plain text elsewhere
     return {"parallel_read_safe": True}
 
 
@@ -27,9 +33,19 @@ def _fill(_app: Sphinx, _page: str, source: list[str]) -> None:
     source[0] = expand(source[0])
 
 
+def _skip(_app: Sphinx, _what: str, _name: str, value: object, *_more: object) -> bool | None:
+    """Leave out the fields of named tuples: the docstring of the class says what they are."""
+    return True if inspect.isdatadescriptor(value) and (value.__doc__ or "").startswith("Alias for field") else None
+
+
+def _sign(_app: Sphinx, _what: str, _name: str, value: object, *_more: object) -> tuple[str, None] | None:
+    """Show protocols without arguments: nobody makes one."""
+    return ("", None) if isinstance(value, type) and Protocol in value.__bases__ else None
+
+
 def expand(text: str) -> str:
     """Return a page's text with its generated parts filled in."""
-    return PLACE.sub(lambda place: PARTS[place["part"]](), text)
+    return PLACE.sub(lambda place: PARTS[place["part"]](*filter(None, [place["of"]])), text)
 
 
 # ------------------------------------------------------------------------------------------------------------- hooks
@@ -83,21 +99,20 @@ def _signature(function: Callable[..., Any]) -> str:
 # ------------------------------------------------------------------------------------------------------------ errors
 
 
-def errors() -> str:
-    """Return the error reference: a section for each class of ``thea_core.errors``, under its code."""
+def error(code: str) -> str:
+    """Return the section of the error that has this code; what to do about it is written below it, by hand."""
     from thea_core import errors as module
 
-    classes = (getattr(module, name) for name in module.__all__)
-    ordered = sorted(classes, key=lambda error: inspect.getsourcelines(error)[1])
-    return "\n\n".join(_error(error) for error in ordered)
+    (found,) = (kind for name in module.__all__ if (kind := getattr(module, name)).code == code)
+    return _error(found)
 
 
-def _error(error: Any) -> str:
-    directive = f".. py:exception:: thea_core.{error.__name__}\n   :canonical: {error.__module__}.{error.__name__}"
-    body = "\n".join("   " + line if line else "" for line in _docstring(error).splitlines())
-    kinds = ", ".join(f"``{base.__name__}``" for base in error.__bases__)
+def _error(kind: Any) -> str:
+    directive = f".. py:exception:: thea_core.{kind.__name__}\n   :canonical: {kind.__module__}.{kind.__name__}"
+    body = "\n".join("   " + line if line else "" for line in _docstring(kind).splitlines())
+    bases = ", ".join(f"``{base.__name__}``" for base in kind.__bases__)
     return "\n\n".join(
-        [f"(error-{error.code})=", f"## {error.code}", _rst(f"{directive}\n\n   A kind of {kinds}.\n\n{body}")]
+        [f"(error-{kind.code})=", f"## {kind.code}", _rst(f"{directive}\n\n   A kind of {bases}.\n\n{body}")]
     )
 
 
@@ -146,4 +161,4 @@ def _spaced(name: str) -> str:
     return " ".join([words[0], *(word.lower() for word in words[1:])])
 
 
-PARTS: dict[str, Callable[[], str]] = {"hooks": hooks, "errors": errors, "names": names}
+PARTS: dict[str, Callable[..., str]] = {"hooks": hooks, "error": error, "names": names}

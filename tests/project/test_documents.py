@@ -104,3 +104,10 @@ def test_every_error_has_a_code_of_its_own() -> None:
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 def test_every_error_is_in_the_tree_that_its_module_shows(error: type[errors.TheaError]) -> None:
     assert re.search(rf"^[ │├└─]*{error.__name__}\b", errors.__doc__ or "", re.MULTILINE)
+
+
+def test_the_error_reference_has_a_section_for_each_code_in_the_order_of_the_tree() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^<!-- generated: error ([\w-]+) -->\n\n\*\*What to do\.\*\* \w", page, re.MULTILINE)
+    tree = re.findall(r"^[ │├└─]*([A-Z]\w+)", (errors.__doc__ or "").partition("::")[2], re.MULTILINE)
+    assert shown == [getattr(errors, name).code for name in tree if hasattr(errors, name)]
