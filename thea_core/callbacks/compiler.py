@@ -12,6 +12,7 @@ wrappers; hand one row to the history.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import CoroutineType
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from thea_core.callbacks.hooks import EXTRAS, Hook, Kind
 from thea_core.callbacks.occurrences import session_of_turn, turn_event_id
 from thea_core.types import Clock, HookResult
 
-__all__ = ["Chain", "Support", "build_function", "compile_chain", "indented"]
+__all__ = ["Chain", "Support", "build_function", "compile_chain", "indented", "log_names", "record_lines"]
 
 
 class Support(NamedTuple):
@@ -74,7 +75,7 @@ def compile_chain(hook: Hook, callbacks: Sequence[Callback], support: Support, e
         edition: which state of the chains it belongs to; tells calls that began before a change from later ones.
     """
     source = _Writer(hook, callbacks, support.recorder, edition)
-    names = _namespace(hook, callbacks, support)
+    names = {**_namespace(hook, callbacks, support), **log_names(support.recorder, source.shape)}
     return Chain(hook, tuple(callbacks), source.build("run", names), source.build("steps", names))
 
 
@@ -83,6 +84,26 @@ def build_function(lines: Sequence[str], names: dict[str, Any], title: str) -> C
     scope = dict(names)
     exec(compile("\n".join(lines), title, "exec"), scope)  # noqa: S102 -- our own text, no input in it
     return scope[flow.COMPILED]  # type: ignore[no-any-return]
+
+
+def log_names(recorder: Recorder, shape: Shape) -> dict[str, Any]:
+    """Return the names that :func:`record_lines` uses; a chain that is not recorded has no log."""
+    if not recorder.active:
+        return {}
+    log = recorder.log(shape)
+    return {
+        "_append": log.rows.append,
+        "_rows": log.rows,
+        "_full": log.full,
+        "_fold": log.fold,
+        "_notify": partial(recorder.notify, log),
+    }
+
+
+def record_lines(recorder: Recorder, row: str) -> list[str]:
+    """Return the lines that hand a row to the log, as :meth:`Recorder.record` does."""
+    lines = [f"_append({row})", "if len(_rows) > _full: _fold()"] if recorder.size else []
+    return [*lines, f"_notify({row})"] if recorder.observed else lines
 
 
 def random_id(entropy: Callable[[int], bytes]) -> str:
@@ -116,21 +137,17 @@ def _namespace(hook: Hook, callbacks: Sequence[Callback], support: Support) -> d
     def result(index: int, value: Any) -> HookResult:
         return HookResult(callbacks[index].plugin, callbacks[index].name, value)
 
-    recorder = support.recorder
     return {
         "_key": hook,
         "_busy": support.busy,
+        "_begin": support.busy.append,
+        "_end_call": support.busy.remove,
         "_check_hook": flow.check_hook,
         "_refuse": support.refuse_arguments,
         "_now": support.clock.monotonic_ns,
         "_date": support.clock.now,
         "_new_id": lambda: turn_event_id(hook.name) or random_id(support.entropy),
         "_session": session_of_turn,
-        "_rows": recorder.rows,
-        "_append": recorder.rows.append,
-        "_full": recorder.full,
-        "_fold": recorder.fold,
-        "_notify": recorder.notify,
         "_refuse_on_loop": support.refuse_on_loop,
         "_step": lambda index, coroutine: support.step(callbacks[index], coroutine),
         "_fail": fail,
@@ -177,11 +194,11 @@ class _Writer:
             *head,
             "    if _busy: _check_hook(_key)",
             "    _on = _key",  # for the flow: see there
-            f"    _busy.append({self._edition})",
+            f"    _begin({self._edition})",
             "    try:",
             *indented(indented(self._calls("_step({0}, _r).wait()" if waits else "(yield _step({0}, _r))"))),
             "    finally:",
-            f"        _busy.remove({self._edition})",
+            f"        _end_call({self._edition})",
         ]
 
     def _arguments(self) -> list[str]:
@@ -237,11 +254,7 @@ class _Writer:
         if not self._timed:
             return []
         times = ", ".join(f"_t{number}" for number in range(count))
-        row = f"({self._recorder.number(self.shape)}, {times}, _failures)"
-        lines = [f"_append({row})", "if len(_rows) > _full: _fold()"] if self._recorder.size else []
-        if self._recorder.observed:
-            lines.append(f"_notify({row})")
-        return lines
+        return record_lines(self._recorder, f"({times}, _failures)")
 
     def _call(self, index: int, wait: str) -> list[str]:
         lines = [

@@ -1,7 +1,7 @@
 """What has been called: a ring of the last calls, exact totals, and observers.
 
-A call of a chain costs one tuple and one ``append``: ``(shape, t0, t1, ..., failures)``, where the shape is a number,
-so that the garbage collector need not look at the tuple again. All else is done when somebody reads, or for a thousand
+A call of a chain costs one tuple and one ``append`` to the log of the chain: ``(t0, t1, ..., failures)``, integers and
+None, so that the garbage collector need not look at it again. All else is done when somebody reads, or for hundreds of
 rows at once.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -17,11 +17,11 @@ from typing import Any, NamedTuple, overload
 
 from thea_core.types import CallbackRecord, CallbackTotals, CallRecord, Clock, HistoryRecord
 
-__all__ = ["Call", "Failure", "History", "Observer", "Recorder", "Row", "Shape"]
+__all__ = ["Call", "Failure", "History", "Log", "Observer", "Recorder", "Row", "Shape"]
 
 logger = logging.getLogger("thea_core.callbacks")
 
-_BATCH = 1024  # rows that are added to the totals at once: their cost is spread, and stays below a tenth of a call
+_BATCH = 512  # rows that are added to the totals at once, which makes the cost of one small
 
 Row = tuple[Any, ...]
 Observer = Callable[[CallRecord], object]
@@ -57,8 +57,75 @@ class Shape(NamedTuple):
     groups: tuple[tuple[int, int], ...]
 
 
+class Log:
+    """The rows of one chain, and what the rows that have left it add up to. Made by :meth:`Recorder.log`.
+
+    ``rows.append``, and :meth:`fold` when there are more than ``full``, is all that a call of the chain pays for.
+    """
+
+    def __init__(self, shape: Shape, size: int) -> None:
+        self.shape = shape
+        self.rows: list[Row] = []  # appending and slicing are atomic
+        self.full = size + _BATCH
+        self._size = size
+        self._lock = threading.Lock()
+        self._totals = _Totals(shape)
+
+    def fold(self) -> None:
+        """Add the rows that can be in the ring no more to the totals."""
+        with self._lock:
+            leaving = self.rows[: -self._size]
+            del self.rows[: len(leaving)]
+            self._totals.add(leaving)
+
+    def totals(self) -> _Totals:
+        """Return what all rows add up to."""
+        with self._lock:
+            totals = self._totals.copy()
+            totals.add(self.rows[:])
+            return totals
+
+    def after_fork_in_child(self) -> None:
+        """Take a fresh lock: the parent's may be held."""
+        self._lock = threading.Lock()
+
+
+class _Totals:
+    """Counts of outcomes and nanoseconds of each call of a shape."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.outcomes: list[Counter[str]] = [Counter() for _ in shape.calls]
+        self.nanoseconds = [0] * len(shape.calls)
+
+    def copy(self) -> _Totals:
+        copy = _Totals(self.shape)
+        copy.outcomes = [Counter(each) for each in self.outcomes]
+        copy.nanoseconds = list(self.nanoseconds)
+        return copy
+
+    def add(self, rows: list[Row]) -> None:
+        """Add rows: those in which nothing failed by columns, the others one by one."""
+        if any(map(itemgetter(-1), rows)):
+            for row in rows:
+                if row[-1]:
+                    self._add_one(row)
+            rows = [row for row in rows if not row[-1]]
+        if rows:
+            columns = [sum(map(itemgetter(place), rows)) for place in range(len(rows[0]) - 1)]
+            for begin, end, index in self.shape.spans:
+                self.nanoseconds[index] += columns[end] - columns[begin]
+            for outcomes in self.outcomes:
+                outcomes["ok"] += len(rows)
+
+    def _add_one(self, row: Row) -> None:
+        for index, (_, duration, outcome, _error) in _results(self.shape, row).items():
+            self.nanoseconds[index] += duration
+            self.outcomes[index][outcome] += 1
+
+
 class Recorder:
-    """Takes rows. Thread-safe; ``rows.append`` is the only thing on the way of a call.
+    """Keeps a log for each chain, and reads the last calls of all of them together. Thread-safe.
 
     Args:
         size: how many rows are kept; 0 keeps no rows and no totals.
@@ -67,15 +134,9 @@ class Recorder:
 
     def __init__(self, size: int, clock: Clock) -> None:
         self.size = size
-        self.rows: list[Row] = []  # appending and slicing are atomic
-        self.full = size + _BATCH
-        self._shapes: list[Shape] = []
-        self._numbers: dict[Shape, int] = {}
         self._lock = threading.Lock()
-        self._outcomes: dict[Call, Counter[str]] = {}
-        self._nanoseconds: Counter[Call] = Counter()
+        self._logs: dict[Shape, Log] = {}
         self._observers: tuple[Observer, ...] = ()
-        self._clock = clock
         self._zero = (clock.now(), clock.monotonic_ns())
 
     @property
@@ -88,22 +149,21 @@ class Recorder:
         """Whether there are observers."""
         return bool(self._observers)
 
-    def number(self, shape: Shape) -> int:
-        """Return the number that stands for a shape in rows."""
+    def log(self, shape: Shape) -> Log:
+        """Return the log of the chains that have this shape."""
         with self._lock:
-            if shape not in self._numbers:
-                self._shapes.append(shape)
-                self._numbers[shape] = len(self._shapes) - 1
-            return self._numbers[shape]
+            if shape not in self._logs:
+                self._logs[shape] = Log(shape, self.size)
+            return self._logs[shape]
 
-    def record(self, row: Row) -> None:
+    def record(self, log: Log, row: Row) -> None:
         """Take a row; what a compiled chain does by itself."""
         if self.size:
-            self.rows.append(row)
-            if len(self.rows) > self.full:
-                self.fold()
+            log.rows.append(row)
+            if len(log.rows) > log.full:
+                log.fold()
         if self._observers:
-            self.notify(row)
+            self.notify(log, row)
 
     def add_observer(self, observer: Observer) -> None:
         """Give every row from now on to ``observer``."""
@@ -115,9 +175,9 @@ class Recorder:
         with self._lock:
             self._observers = tuple(each for each in self._observers if each is not observer)
 
-    def notify(self, row: Row) -> None:
+    def notify(self, log: Log, row: Row) -> None:
         """Give one row to every observer; one that fails is logged, and the others get it all the same."""
-        for record in self._call_records(row):
+        for record in self._call_records(log.shape, row):
             for observer in self._observers:
                 try:
                     observer(record)
@@ -126,44 +186,54 @@ class Recorder:
                 except BaseException:
                     logger.exception("an observer of calls failed; the others go on")
 
-    def fold(self) -> None:
-        """Add the rows that leave the ring to the totals."""
+    def last(self) -> list[tuple[Shape, Row]]:
+        """Return the rows that are in the ring, oldest first, by the time at which they ended."""
+        if not self.size:
+            return []
         with self._lock:
-            leaving = self.rows[: -self.size]
-            del self.rows[: len(leaving)]
-            self._add(leaving, self._outcomes, self._nanoseconds)
+            logs = list(self._logs.values())
+        rows = [(log.shape, row) for log in logs for row in log.rows[-self.size :]]
+        rows.sort(key=lambda each: each[1][-2])
+        return rows[-self.size :]
 
-    def snapshot(self) -> list[Row]:
-        """Return the rows that are kept, oldest first."""
-        return self.rows[-self.size :] if self.size else []
+    def length(self) -> int:
+        """Return how many calls of callbacks the ring holds."""
+        return sum(len(_results(shape, row)) for shape, row in self.last())
+
+    def records(self) -> Iterator[HistoryRecord]:
+        """Split the rows of the ring into the records of single callbacks."""
+        for shape, row in self.last():
+            for index, (start, duration, outcome, error) in sorted(_results(shape, row).items()):
+                hook, plugin, callback = shape.calls[index]
+                yield HistoryRecord(hook, callback, plugin, self._date(start), duration / 1e9, outcome, error)
 
     def totals(self) -> dict[tuple[str, str, str], CallbackTotals]:
         """Return what each callback did, by hook, plugin and callback."""
         with self._lock:
-            outcomes = {key: Counter(counts) for key, counts in self._outcomes.items()}
-            nanoseconds = Counter(self._nanoseconds)
-            self._add(self.rows[:], outcomes, nanoseconds)
-        return {key: CallbackTotals(dict(counts), nanoseconds[key] / 1e9) for key, counts in outcomes.items()}
-
-    def records(self, row: Row) -> Iterator[HistoryRecord]:
-        """Split a row into the records of its callbacks."""
-        shape = self._shapes[row[0]]
-        for index, (start, duration, outcome, error) in sorted(_results(shape, row).items()):
-            hook, plugin, callback = shape.calls[index]
-            yield HistoryRecord(hook, callback, plugin, self._date(start), duration / 1e9, outcome, error)
+            logs = list(self._logs.values())
+        outcomes: dict[Call, Counter[str]] = {}
+        nanoseconds: Counter[Call] = Counter()
+        for totals in (log.totals() for log in logs):
+            for call, counts, spent in zip(totals.shape.calls, totals.outcomes, totals.nanoseconds, strict=True):
+                outcomes.setdefault(call, Counter()).update(counts)
+                nanoseconds[call] += spent
+        return {
+            call: CallbackTotals(dict(counts), nanoseconds[call] / 1e9) for call, counts in outcomes.items() if counts
+        }
 
     def after_fork_in_child(self) -> None:
-        """Take a fresh lock: the parent's may be held."""
+        """Take fresh locks: the parent's may be held."""
         self._lock = threading.Lock()
+        for log in self._logs.values():
+            log.after_fork_in_child()
 
-    def _call_records(self, row: Row) -> Iterator[CallRecord]:
-        shape = self._shapes[row[0]]
+    def _call_records(self, shape: Shape, row: Row) -> Iterator[CallRecord]:
         results = _results(shape, row)
         for first, last in shape.groups:
             ran = [(shape.calls[index], results[index]) for index in range(first, last + 1) if index in results]
             if ran:
                 start = min(result[0] for _, result in ran)
-                end = max(row[1 + end] for _, end, index in shape.spans if first <= index <= last)
+                end = max(row[end] for _, end, index in shape.spans if first <= index <= last)
                 records = tuple(
                     CallbackRecord(call.plugin, call.callback, duration / 1e9, outcome, error)
                     for call, (_, duration, outcome, error) in ran
@@ -173,32 +243,6 @@ class Recorder:
     def _date(self, nanoseconds: int) -> datetime:
         date, zero = self._zero
         return date + timedelta(microseconds=(nanoseconds - zero) / 1000)
-
-    def _add(self, rows: list[Row], outcomes: dict[Call, Counter[str]], nanoseconds: Counter[Call]) -> None:
-        """Add rows to totals: those in which nothing failed by columns, the others one by one."""
-        smooth: defaultdict[int, list[Row]] = defaultdict(list)
-        for row in rows:
-            if row[-1] is None:
-                smooth[row[0]].append(row)
-            else:
-                self._add_one(row, outcomes, nanoseconds)
-        for number, group in smooth.items():
-            shape = self._shapes[number]
-            columns = [sum(map(itemgetter(place), group)) for place in range(1, len(group[0]) - 1)]
-            for begin, end, index in shape.spans:
-                nanoseconds[shape.calls[index]] += columns[end] - columns[begin]
-            for call in shape.calls:
-                outcomes.setdefault(call, Counter())["ok"] += len(group)
-
-    def _add_one(self, row: Row, outcomes: dict[Call, Counter[str]], nanoseconds: Counter[Call]) -> None:
-        shape = self._shapes[row[0]]
-        for index, (_, duration, outcome, _error) in _results(shape, row).items():
-            nanoseconds[shape.calls[index]] += duration
-            outcomes.setdefault(shape.calls[index], Counter())[outcome] += 1
-
-    def length(self) -> int:
-        """Return how many calls of callbacks the rows hold."""
-        return sum(len(_results(self._shapes[row[0]], row)) for row in self.snapshot())
 
 
 class History(Sequence[HistoryRecord]):
@@ -211,8 +255,7 @@ class History(Sequence[HistoryRecord]):
         return self._recorder.length()
 
     def __iter__(self) -> Iterator[HistoryRecord]:
-        for row in self._recorder.snapshot():
-            yield from self._recorder.records(row)
+        return self._recorder.records()
 
     @overload
     def __getitem__(self, index: int) -> HistoryRecord: ...
@@ -235,8 +278,8 @@ def _results(shape: Shape, row: Row) -> dict[int, tuple[int, int, str, str | Non
     """Return start, duration, outcome and error of each callback of a row that ran, by its index."""
     results: dict[int, tuple[int, int, str, str | None]] = {}
     for begin, end, index in shape.spans:
-        start, spent, *_ = results.get(index, (row[1 + begin], 0))
-        results[index] = (start, spent + row[1 + end] - row[1 + begin], "ok", None)
+        start, spent, *_ = results.get(index, (row[begin], 0))
+        results[index] = (start, spent + row[end] - row[begin], "ok", None)
     for failure in row[-1] or ():
         if failure.outcome:
             results[failure.position] = (*results[failure.position][:2], failure.outcome, failure.error)

@@ -13,7 +13,7 @@ from types import CoroutineType
 from typing import Any, NamedTuple
 
 from thea_core.callbacks import flow
-from thea_core.callbacks.compiler import build_function, indented
+from thea_core.callbacks.compiler import build_function, indented, log_names, record_lines
 from thea_core.callbacks.history import Call, Failure, Recorder, Shape
 from thea_core.callbacks.hooks import Hook
 from thea_core.fsm.phases import Member
@@ -105,12 +105,10 @@ def compile_transition(
         "_drive": support.drive,
         "_fill": _fill,
         "_now": support.now,
-        "_rows": support.recorder.rows,
-        "_append": support.recorder.rows.append,
-        "_full": support.recorder.full,
-        "_fold": support.recorder.fold,
-        "_notify": support.recorder.notify,
+        **log_names(support.recorder, writer.shape),
         "_busy": support.busy,
+        "_begin": support.busy.append,
+        "_end_call": support.busy.remove,
         "_Coroutine": CoroutineType,
         **{f"_c{index}": member.callback.function for index, member in enumerate(members)},
         **{f"_call{index}": member.call for index, member in enumerate(members)},
@@ -122,7 +120,7 @@ def compile_transition(
 
 
 def _fill(
-    number: int, times: Sequence[int | None], failures: list[Failure] | None, ending: BaseException | None, count: int
+    times: Sequence[int | None], failures: list[Failure] | None, ending: BaseException | None, count: int
 ) -> tuple[Any, ...]:
     """Return the row of a transition that ended early: callbacks that were not reached did not run."""
     from thea_core.callbacks.failures import short_text
@@ -136,7 +134,7 @@ def _fill(
         failures.append(Failure(count, outcome, short_text(ending)))
     last = known.pop()
     filled = [*known, *known[-1:] * (len(times) - 1 - len(known)), last]
-    return (number, *filled, failures or None)
+    return (*filled, failures or None)
 
 
 class _Writer:
@@ -147,10 +145,9 @@ class _Writer:
         self._pre = pre
         self._post = post
         self._support = support
-        recorder = support.recorder
-        self._timed = recorder.active
+        self._timed = support.recorder.active
         self._times = 1 + len(pre) + len(post) + 1  # before the first, after each, and at the end
-        self._number = recorder.number(self._shape()) if self._timed else 0
+        self.shape = self._shape()
 
     def function(self, *, waits: bool) -> list[str]:
         """Return the lines of one of the two functions."""
@@ -164,13 +161,13 @@ class _Writer:
             "    _source = _work['state']",
             "    if _source not in _sources: _refuse_illegal(_source, _target)",
             "    _on, _hook = _key, None",  # for the flow: see there
-            f"    _busy.append({edition})",
+            f"    _begin({edition})",
             "    try:",
             *indented(indented(self._phases(waits=waits))),
             *indented(indented(self._ending(waits=waits))),
             "        return _work",
             "    finally:",
-            f"        _busy.remove({edition})",
+            f"        _end_call({edition})",
         ]
 
     def _shape(self) -> Shape:
@@ -245,21 +242,16 @@ class _Writer:
     def _record(self) -> list[str]:
         if not self._timed:
             return []
-        recorder = self._support.recorder
         last = self._times - 1
         times = ", ".join(f"_t{number}" for number in range(self._times))
         count = len(self._pre) + len(self._post)
         lines = [
             f"_t{last} = _now()",
-            f"_row = ({self._number}, {times}, None)",
+            f"_row = ({times}, None)",
             "if _failures or _ending is not None:",
-            f"    _row = _fill({self._number}, _row[1:-1], _failures, _ending, {count})",
+            f"    _row = _fill(_row[:-1], _failures, _ending, {count})",
         ]
-        if recorder.size:
-            lines += ["_append(_row)", "if len(_rows) > _full: _fold()"]
-        if recorder.observed:
-            lines.append("_notify(_row)")
-        return lines
+        return [*lines, *record_lines(self._support.recorder, "_row")]
 
 
 def _wait(index: int, *, waits: bool) -> list[str]:

@@ -401,8 +401,8 @@ class FSMEngine:
         if recorder.active:
             calls = tuple(Call(Phase.ERROR.value, each.callback.plugin, each.callback.name) for each in members)
             spans = tuple((number, number + 1, number) for number in range(len(calls)))
-            number = recorder.number(Shape(calls, spans, ((0, len(calls) - 1),)))
-            recorder.record((number, *times, failures or None))
+            log = recorder.log(Shape(calls, spans, ((0, len(calls) - 1),)))
+            recorder.record(log, (*times, failures or None))
 
     def _tell_change(self, user_id: str, source: str, target: str) -> Steps[None]:
         return self.callbacks.fire("on_state_change", user_id=user_id, old_state=source, new_state=target)
