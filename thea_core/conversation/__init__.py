@@ -1,1 +1,1 @@
-"""The conversation: contexts, sessions, intents, agents and the turn."""
+"""The conversation: contexts, sessions, intents, agents, and the turn."""

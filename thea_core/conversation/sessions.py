@@ -1,0 +1,326 @@
+"""SessionManager: sessions begin with a message and end by inactivity, whether or not another message comes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from thea_core.callbacks import flow
+from thea_core.callbacks.forking import watch
+from thea_core.callbacks.steps import adrive, drive
+from thea_core.conversation.events import keyed_id
+from thea_core.conversation.keeper import Keeper
+from thea_core.conversation.leases import LEASE_SECONDS
+from thea_core.conversation.requests import check_user_id
+from thea_core.conversation.work import Work, dump_context, end_session, load_context, running_work
+from thea_core.errors import ReentrancyError, StoreError
+from thea_core.types import Commit, Conversation, ExpiredSession, Lease, Store
+
+if TYPE_CHECKING:
+    from thea_core.callbacks.manager import CallbackManager
+    from thea_core.callbacks.steps import Steps
+
+__all__ = ["SessionManager"]
+
+logger = logging.getLogger("thea_core.conversation")
+
+_CLAIM: Final = 100
+_PURGE_NS: Final = 3600 * 1_000_000_000
+
+
+class SessionManager:
+    """Begins, prolongs and ends sessions. Thread-safe, fork-safe. A router makes its own.
+
+    A message begins a session or prolongs the one under way. A session whose deadline has passed is ended exactly once,
+    by whoever takes that user's lease first: a sweep of any process, or the user's next message. ``on_session_timeout``
+    is told, always with the same ``event_id`` for one session; the state is reset, and what an agent waited for is
+    dropped.
+
+    Args:
+        store: where the sessions are.
+        callbacks: where ``on_session_timeout`` is fired.
+        keeper: what the router and this manager share; one of its own, if not given.
+        timeout: seconds of inactivity after which a session ends.
+        interval: seconds between two sweeps of the thread.
+        initial: the state to which a conversation is reset.
+        message_ids: seconds for which handled message ids are remembered; the thread forgets older ones.
+
+    Every ``a...`` method is its namesake for async code. They raise StoreError where the store fails.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        callbacks: CallbackManager,
+        *,
+        keeper: Keeper | None = None,
+        timeout: float = 1800.0,
+        interval: float = 30.0,
+        initial: str = "initial",
+        message_ids: float = 604800.0,
+    ) -> None:
+        _check_positive(timeout=timeout, interval=interval, message_ids=message_ids)
+        self.timeout = timeout
+        self.interval = interval
+        self._store = store
+        self._callbacks = callbacks
+        self._keeper = keeper if keeper is not None else Keeper(store)
+        self._initial = initial
+        self._message_ids = message_ids
+        self._purged: int | None = None
+        self._stopped = False
+        self._guard = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        watch(self)
+
+    # The sessions of one user
+
+    def create(self, user_id: str) -> str:
+        """Begin a session as a message does, and return its id; one that is under way is prolonged instead."""
+        return drive(self._create(user_id))
+
+    def renew(self, user_id: str) -> bool:
+        """Prolong the user's session from now on; False where none is under way."""
+        return drive(self._renew(user_id))
+
+    def expire(self, user_id: str) -> bool:
+        """End the user's session now, as if its time were up; False where there is none.
+
+        Raises:
+            ReentrancyError: a turn of that user is running in this flow.
+        """
+        return drive(self._expire(user_id))
+
+    def acreate(self, user_id: str) -> Coroutine[Any, Any, str]:
+        """Do the same as :meth:`create`."""
+        return adrive(self._create(user_id))
+
+    def arenew(self, user_id: str) -> Coroutine[Any, Any, bool]:
+        """Do the same as :meth:`renew`."""
+        return adrive(self._renew(user_id))
+
+    def aexpire(self, user_id: str) -> Coroutine[Any, Any, bool]:
+        """Do the same as :meth:`expire`."""
+        return adrive(self._expire(user_id))
+
+    # All sessions
+
+    def sweep(self) -> int:
+        """End every session whose deadline has passed and whose user has no turn running; return how many."""
+        return drive(self._sweep())
+
+    def asweep(self) -> Coroutine[Any, Any, int]:
+        """Do the same as :meth:`sweep`."""
+        return adrive(self._sweep())
+
+    def start(self) -> None:
+        """Sweep every ``interval`` seconds, on a daemon thread ``thea-sweeper``. Does nothing where it runs."""
+        self._stopped = False
+        self.ensure_started()
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Stop the thread, and wait for a sweep under way, at most ``timeout`` seconds; whether it has ended."""
+        self._stopped = True
+        with self._guard:
+            thread, self._thread = self._thread, None
+            self._stop.set()
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    # For the router
+
+    def ensure_started(self) -> None:
+        """Start the thread unless it runs or was stopped; a forked child so gets its own."""
+        if self._thread is None and not self._stopped:
+            with self._guard:
+                if self._thread is None:
+                    self._thread = self._begin_thread()
+
+    def _begin_thread(self) -> threading.Thread:
+        stop = self._stop = threading.Event()
+        reference = weakref.ref(self, lambda _: stop.set())
+        thread = threading.Thread(
+            target=_sweep_forever, args=(reference, stop, self.interval), name="thea-sweeper", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def new_id(self, read: Conversation, user_id: str, message_id: str) -> str:
+        """Return the id of a session that this message begins: the same if the turn runs again."""
+        return keyed_id(self._store.key, user_id, message_id, str(read.version), "session")
+
+    def tell_end(self, user_id: str, session_id: str) -> Steps[None]:
+        """Return steps that fire ``on_session_timeout`` with the ``event_id`` of that session."""
+        return self._callbacks.fire(
+            "on_session_timeout",
+            user_id=user_id,
+            session_id=session_id,
+            event_id=keyed_id(self._store.key, user_id, session_id, "on_session_timeout"),
+        )
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's thread; the next message starts one here."""
+        self._guard = threading.Lock()
+        self._thread = None
+        self._stop = threading.Event()
+
+    # Within
+
+    def _create(self, user_id: str) -> Steps[str]:
+        own = self._own_session(user_id)
+        if own is not None:
+            return own
+        with (yield from self._hold(user_id)) as (read, lease):
+            context = read.context
+            session_id = read.session_id
+            if session_id is not None and read.session_expired:
+                context = yield from self._told(ExpiredSession(lease, session_id, read.context, read.version))
+                session_id = None
+            session_id = session_id or self.new_id(read, user_id, self._keeper.entropy(12).hex())
+            yield from self._keeper.commit(Commit(lease, read.version, context, session_id, self.timeout))
+            return session_id
+
+    def _renew(self, user_id: str) -> Steps[bool]:
+        if self._own_session(user_id) is not None:
+            return True
+        with (yield from self._hold(user_id)) as (read, lease):
+            if read.session_id is None or read.session_expired:
+                self._keeper.release(lease)
+                return False
+            yield from self._keeper.commit(Commit(lease, read.version, read.context, read.session_id, self.timeout))
+            return True
+
+    def _expire(self, user_id: str) -> Steps[bool]:
+        if self._own_session(user_id) is not None:
+            raise ReentrancyError("the session of a turn that is running cannot be ended within it; do it afterwards")
+        with (yield from self._hold(user_id)) as (read, lease):
+            if read.session_id is None:
+                self._keeper.release(lease)
+                return False
+            yield from self._end(ExpiredSession(lease, read.session_id, read.context, read.version))
+            return True
+
+    def _own_session(self, user_id: str) -> str | None:
+        """Return the session of that user's turn, if it runs in this flow."""
+        check_user_id(user_id)
+        work = self._work()
+        return work.session_id if work is not None and work.user_id == user_id else None
+
+    def _work(self) -> Work | None:
+        work = running_work.get()
+        return work if work is not None and work.alive and work.store is self._store else None
+
+    def _hold(self, user_id: str) -> Steps[Any]:
+        """Take the user's lock and lease; the block that uses them gives back whatever it has not."""
+        patience = None if self._work() is None else self._keeper.patience
+        read = yield from self._keeper.take(user_id, patience=patience)
+
+        @contextmanager
+        def held() -> Generator[tuple[Conversation, Lease]]:
+            if read.lease is None:
+                raise AssertionError("a conversation that was taken without a message id has a lease")
+            try:
+                yield read, read.lease
+            except BaseException:
+                self._keeper.release(read.lease)
+                raise
+            finally:
+                self._keeper.unlock(user_id)
+
+        return held()
+
+    def _sweep(self) -> Steps[int]:
+        ended = 0
+        while True:
+            claimed = yield from self._keeper.call(
+                lambda: self._store.claim_expired(owner=self._keeper.owner, duration=LEASE_SECONDS, limit=_CLAIM)
+            )
+            count = yield from self._end_all(claimed)
+            ended += count
+            if count < _CLAIM:  # nothing is left, or something failed: the next sweep tries that again
+                return ended
+
+    def _end_all(self, claimed: list[ExpiredSession]) -> Steps[int]:
+        """End what was claimed, one by one; what cannot be told is released."""
+        left = list(reversed(claimed))
+        ended = 0
+        for each in claimed:
+            self._keeper.leases.add(each.lease)
+        try:
+            while left:
+                try:
+                    yield from self._end(left[-1])
+                    ended += 1
+                except StoreError as error:
+                    self._keeper.release(left[-1].lease)
+                    logger.warning("the end of a session could not be stored; it is tried again: %s", error)
+                left.pop()
+        finally:
+            for each in left:
+                self._keeper.release(each.lease)
+        return ended
+
+    def _end(self, expired: ExpiredSession) -> Steps[None]:
+        context = yield from self._told(expired)
+        yield from self._keeper.commit(Commit(expired.lease, expired.version, context, None))
+
+    def _told(self, expired: ExpiredSession) -> Steps[str | None]:
+        """Tell that a session has ended; return the context, reset, with what callbacks have saved."""
+        user_id = expired.lease.user_id
+        context = load_context(expired.context, user_id, self._initial)
+        work = Work(self._store, user_id, expired.session_id, context)
+        outer = running_work.get()
+        frame = flow.enter(self._keeper)  # a message that is handled in here would wait for itself
+        running_work.set(work)
+        try:
+            yield from self.tell_end(user_id, expired.session_id)
+        finally:
+            work.alive = False
+            running_work.set(outer)
+            flow.leave(frame)
+        return self._text_after(expired, work)
+
+    def _text_after(self, expired: ExpiredSession, work: Work) -> str | None:
+        if work.cleared or (expired.context is None and not work.has_saved):
+            return None
+        return dump_context(end_session(work.adopt(work.context.copy()), self._initial))
+
+    def _purge(self) -> None:
+        """Forget old message ids, once an hour."""
+        now = self._callbacks.clock.monotonic_ns()
+        if self._purged is None or now - self._purged >= _PURGE_NS:
+            self._purged = now
+            self._store.purge_messages(older_than=self._message_ids)
+
+    def _run(self) -> None:
+        """Do what the thread does each time. Never raises: the next time it may work."""
+        try:
+            self.sweep()
+            self._purge()
+        except StoreError as error:
+            logger.warning("a sweep of sessions failed; the next one tries again: %s", error)
+        except Exception:
+            logger.exception("a sweep of sessions failed; the next one tries again")
+
+
+def _sweep_forever(manager: weakref.ref[SessionManager], stop: threading.Event, interval: float) -> None:
+    """Holds no reference to the manager while it waits."""
+    while not stop.wait(interval):
+        alive = manager()
+        if alive is None:
+            return
+        alive._run()  # noqa: SLF001 -- same module
+        del alive
+
+
+def _check_positive(**values: object) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise ValueError(f"{name} must be a number of seconds above 0, not {value!r}")
