@@ -96,6 +96,11 @@ class TestEventAgent:
         reply = talk.agents["evento"].handle("2", context, Turn("ana", "s", "1", talk.now))
         assert reply.text.endswith("✓")
 
+    def test_after_that_question_the_language_is_still_the_one_of_the_request(self, talk):
+        slots = {"details": "reunión", "language": "es"}
+        reply = talk.agents["evento"].handle("2", {"slots": slots}, Turn("ana", "s", "1", talk.now))
+        assert reply.text == "¿Para qué día es?"
+
     def test_a_message_without_slots_is_taken_whole(self, talk):
         context = {"user_id": "ana", "state": "executing"}
         reply = talk.agents["evento"].handle("cena mañana", context, Turn("ana", "s", "1", talk.now))

@@ -85,7 +85,7 @@ def test_what_asks_for_the_agenda(message):
 )
 def test_what_asks_for_an_event_and_what_it_says_of_it(message, details):
     (match,) = detect(message)
-    assert (match.intent, match.slots) == ("evento", {"details": details})
+    assert (match.intent, match.slots["details"]) == ("evento", details)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,11 @@ def test_a_noun_and_a_day_may_be_either_so_that_the_user_is_asked(message, label
     agenda, event = detect(message)
     assert (agenda.intent, event.intent, event.label) == ("agenda", "evento", label)
     assert agenda.score == event.score
+
+
+@pytest.mark.parametrize(("message", "language"), [("mi agenda", "es"), ("my agenda", "en"), ("agenda", None)])
+def test_the_slots_tell_the_language_where_the_message_does(message, language):
+    assert detect(message)[0].slots["language"] == language
 
 
 def test_a_noun_alone_is_nothing():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from thea_agenda.draft import Draft, clean_title, remember, remembered_language, shorten
 from thea_agenda.intents import AGENDA, EVENT, understand
-from thea_agenda.language import TEXTS, describe_day, tell_language
+from thea_agenda.language import LANGUAGES, TEXTS, describe_day, tell_language
 from thea_agenda.store import Event
 from thea_core import AgentReply
 
@@ -32,19 +32,22 @@ def language_of(message: str, context: Context, settings: AgendaSettings) -> Lan
     return tell_language(message) or remembered_language(context) or settings.language
 
 
-def _request(message: str, context: Context, intent: str) -> str | None:
-    """Return what a new request says beside its command; None where the message is none, but may be an answer.
+def _request(message: str, context: Context, intent: str) -> tuple[str, Language | None] | None:
+    """Return what a new request says beside its command, and its language where it told one.
 
-    The detector puts it into the slots. After a question which intent was meant, the message is only the answer
-    ("2"), and the slots still have what was asked before. Slots are used once, see :func:`remember`, so that those of
-    an earlier turn are never taken for this one's.
+    None where the message is no request, but may be an answer. The detector puts both into the slots: after a
+    question which intent was meant, the message is only the answer ("2"), and the slots still have what was asked
+    before. Slots are used once, see :func:`remember`, so that those of an earlier turn are never taken for this one's.
     """
     slots = context.get("slots")
     details = slots.get("details") if isinstance(slots, dict) else None
-    if isinstance(details, str):
-        return details
+    if isinstance(slots, dict) and isinstance(details, str):
+        language = slots.get("language")
+        return details, language if language in LANGUAGES else None
     requests = understand(message)
-    return requests[0].details if len(requests) == 1 and requests[0].intent == intent else None
+    if len(requests) == 1 and requests[0].intent == intent:
+        return requests[0].details, requests[0].told
+    return None
 
 
 def _when(day: date, at: time | None, today: date, language: Language) -> str:
@@ -75,9 +78,9 @@ class AgendaAgent(_AgendaWorker):
 
     def handle(self, message: str, context: Context, turn: Turn) -> AgentReply:
         """Answer with the events; raises AgendaError where they cannot be read."""
-        language = language_of(message, context, self._settings)
-        request = _request(message, context, AGENDA) or message
-        reading = self._reader.read(request, turn.timestamp, language)
+        details, told = _request(message, context, AGENDA) or (message, None)
+        language = told or language_of(message, context, self._settings)
+        reading = self._reader.read(details, turn.timestamp, language)
         today = self._reader.today(turn.timestamp)
         text = self._list(turn.user_id, reading.first, reading.last, today, language)
         return AgentReply(text, remember(context, language, None))
@@ -128,8 +131,9 @@ class EventAgent(_AgendaWorker):
         """Create the event or ask for what is missing; raises AgendaError where it cannot be written."""
         request, draft = _request(message, context, EVENT), Draft.from_context(context)
         if request is not None or draft is None or draft.session_id != turn.session_id:
-            language = language_of(message, context, self._settings)
-            draft, problem = self._begin(message if request is None else request, turn, language)
+            details, told = request or (message, None)
+            language = told or language_of(message, context, self._settings)
+            draft, problem = self._begin(details, turn, language)
         else:
             # The answer to a question is often a mere name, or one in another language: no reason to change.
             language = remembered_language(context) or self._settings.language

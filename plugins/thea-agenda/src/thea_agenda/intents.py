@@ -24,6 +24,7 @@ EVENT = "evento"
 """The intent "create an event"."""
 
 _SURE, _LIKELY, _UNSURE = 0.95, 0.8, 0.6
+_Found = tuple[str, float, str]  # the intent, its score, the details
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Request:
         intent: ``"agenda"`` or ``"evento"``.
         score: how sure that is, 0 to 1.
         language: the language in which it was understood.
+        told: that language where the message's own words tell it; None for "agenda", which is a word of both.
         details: the message without the words of the command: "crear evento cena mañana" leaves "cena mañana".
     """
 
@@ -41,6 +43,7 @@ class Request:
     score: float
     language: Language
     details: str
+    told: Language | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,24 +196,24 @@ def understand(message: str) -> Sequence[Request]:
     for language in (told,) if told else LANGUAGES:
         requests = () if _NOT_OURS[language].search(folded) else _requests(text, folded, language)
         if requests:
-            return requests
+            return [Request(intent, score, language, details, told) for intent, score, details in requests]
     return ()
 
 
-def _requests(text: str, folded: str, language: Language) -> Sequence[Request]:
+def _requests(text: str, folded: str, language: Language) -> Sequence[_Found]:
     # A command to create counts before a question: "put the meeting on my calendar" has the words of both.
     for intent in (EVENT, AGENDA):
-        request = _best(intent, text, folded, language)
-        if request is not None:
-            return (request,)
+        found = _best(intent, text, folded, language)
+        if found is not None:
+            return (found,)
     match = _BARE_NOUN[language].search(folded)
     if match is None or not names_day(folded, language):
         return ()
     details = _without_command(text, match, language)
-    return tuple(Request(intent, _UNSURE, language, details) for intent in (AGENDA, EVENT))
+    return (AGENDA, _UNSURE, details), (EVENT, _UNSURE, details)
 
 
-def _best(intent: str, text: str, folded: str, language: Language) -> Request | None:
+def _best(intent: str, text: str, folded: str, language: Language) -> _Found | None:
     found = [
         (rule.score, match)
         for rule in _RULES[language][intent]
@@ -220,8 +223,7 @@ def _best(intent: str, text: str, folded: str, language: Language) -> Request | 
         return None
     score, match = max(found, key=lambda each: each[0])
     # A question keeps its words: all that the agenda takes from it are the days.
-    details = _without_command(text, match, language) if intent == EVENT else text
-    return Request(intent, score, language, details)
+    return intent, score, _without_command(text, match, language) if intent == EVENT else text
 
 
 def _without_command(text: str, match: re.Match[str], language: Language) -> str:
@@ -249,7 +251,7 @@ class IntentDetector:
 def _match(request: Request) -> IntentMatch:
     texts = TEXTS[request.language]
     agenda = request.intent == AGENDA
-    slots: dict[str, Any] = {"details": request.details}
+    slots: dict[str, Any] = {"details": request.details, "language": request.told}
     return IntentMatch(
         request.intent,
         request.score,
