@@ -22,6 +22,7 @@ from thea_core.errors import (
     HookError,
     IllegalTransitionError,
     InvalidRequestError,
+    LifeCycleError,
     PluginConflictError,
     PluginError,
     PluginLoadError,
@@ -61,7 +62,11 @@ from thea_core.types import (
 )
 
 if TYPE_CHECKING:
+    from thea_core.app import Thea
     from thea_core.callbacks import CallbackManager, Registration
+    from thea_core.conversation.contexts import ContextManager
+    from thea_core.conversation.router import CoreRouter
+    from thea_core.conversation.sessions import SessionManager
     from thea_core.fsm import Definition, FSMEngine
 
 __all__ = [
@@ -80,8 +85,10 @@ __all__ = [
     "ConfigError",
     "Context",
     "ContextError",
+    "ContextManager",
     "Conversation",
     "ConversationBusyError",
+    "CoreRouter",
     "Definition",
     "DefinitionError",
     "ExpiredSession",
@@ -96,6 +103,7 @@ __all__ = [
     "IntentMatch",
     "InvalidRequestError",
     "Lease",
+    "LifeCycleError",
     "PluginConflictError",
     "PluginError",
     "PluginLoadError",
@@ -105,11 +113,13 @@ __all__ = [
     "Registration",
     "RegistrationError",
     "Reply",
+    "SessionManager",
     "Store",
     "StoreError",
     "StoreSchemaError",
     "StoreUnavailableError",
     "SystemClock",
+    "Thea",
     "TheaError",
     "TransitionVeto",
     "Turn",
@@ -121,9 +131,13 @@ __all__ = [
 
 _LATE = {
     "CallbackManager": "thea_core.callbacks",
+    "ContextManager": "thea_core.conversation.contexts",
+    "CoreRouter": "thea_core.conversation.router",
     "Definition": "thea_core.fsm",
     "FSMEngine": "thea_core.fsm",
     "Registration": "thea_core.callbacks",
+    "SessionManager": "thea_core.conversation.sessions",
+    "Thea": "thea_core.app",
 }
 
 
