@@ -69,7 +69,8 @@ def enter(*keys: object) -> Frame:
 def leave(frame: Frame) -> None:
     """Note that what began with :func:`enter` has ended."""
     frame.alive = False
-    _innermost.set(frame.outer)
+    if _innermost.get() is frame:  # not where a generator is finalized in the context of somebody else
+        _innermost.set(frame.outer)
 
 
 def suspend(frame: Frame) -> None:

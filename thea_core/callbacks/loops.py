@@ -170,7 +170,8 @@ class CallbackStep:
 
     def cancel(self) -> None:
         """Stop the callback, because what it belongs to is cancelled."""
-        if self._task is not None:
+        if self._task is not None and self._frame is not None:
+            self._frame.alive = False
             self._task.cancel()
 
 

@@ -303,8 +303,9 @@ class CallbackManager:
 
     def plugin_callbacks(self, hook: str) -> tuple[Callback, ...]:
         """Return the plugins' callbacks of a transition hook, in no particular order."""
-        plugins = self._plugins
-        return tuple(each for binding in plugins.values() for each in binding.callbacks if each.hook.name == hook)
+        with self._lock:  # several plugins are published in one step
+            plugins = list(self._plugins.values())
+        return tuple(each for binding in plugins for each in binding.callbacks if each.hook.name == hook)
 
     def tell_changes(self, dependent: Dependent) -> None:
         """Call ``dependent.chains_changed()`` whenever a chain has changed, for as long as it lives."""
