@@ -79,9 +79,20 @@ def compile_chain(hook: Hook, callbacks: Sequence[Callback], support: Support, e
     return Chain(hook, tuple(callbacks), source.build("run", names), source.build("steps", names))
 
 
+# Under names of their own: an argument of a hook may well be called ``type``.
+_BUILTINS = {
+    "_BaseException": BaseException,
+    "_KeyError": KeyError,
+    "_StopIteration": StopIteration,
+    "_len": len,
+    "_next": next,
+    "_type": type,
+}
+
+
 def build_function(lines: Sequence[str], names: dict[str, Any], title: str) -> Callable[..., Any]:
     """Compile the lines of a function called ``COMPILED``, with ``names`` as its globals."""
-    scope = dict(names)
+    scope = {**_BUILTINS, **names}
     exec(compile("\n".join(lines), title, "exec"), scope)  # noqa: S102 -- our own text, no input in it
     return scope[flow.COMPILED]  # type: ignore[no-any-return]
 
@@ -102,7 +113,7 @@ def log_names(recorder: Recorder, shape: Shape) -> dict[str, Any]:
 
 def record_lines(recorder: Recorder, row: str) -> list[str]:
     """Return the lines that hand a row to the log, as :meth:`Recorder.record` does."""
-    lines = [f"_append({row})", "if len(_rows) > _full: _fold()"] if recorder.size else []
+    lines = [f"_append({row})", "if _len(_rows) > _full: _fold()"] if recorder.size else []
     return [*lines, f"_notify({row})"] if recorder.observed else lines
 
 
@@ -131,7 +142,10 @@ def _namespace(hook: Hook, callbacks: Sequence[Callback], support: Support) -> d
         if isinstance(error, str):
             error = RuntimeError(error)
         if generator is not None:
-            generator.close()
+            try:
+                generator.close()
+            except BaseException as at_close:  # what it does when it is closed is its failure too
+                error = at_close
         return fail(index, error, failures)
 
     def result(index: int, value: Any) -> HookResult:
@@ -194,8 +208,8 @@ class _Writer:
             *head,
             "    if _busy: _check_hook(_key)",
             "    _on = _key",  # for the flow: see there
-            f"    _begin({self._edition})",
             "    try:",
+            f"        _begin({self._edition})",  # within: Ctrl-C may come right after it
             *indented(indented(self._calls("_step({0}, _r).wait()" if waits else "(yield _step({0}, _r))"))),
             "    finally:",
             f"        _end_call({self._edition})",
@@ -206,9 +220,9 @@ class _Writer:
         hook = self._hook
         taken = {name for each in self._callbacks for name in each.arguments.names}
         required = [name for name in hook.parameters if name not in hook.optional]
-        lines = ["try:", *(f"    {name} = _arguments[{name!r}]" for name in required), "except KeyError:"]
+        lines = ["try:", *(f"    {name} = _arguments[{name!r}]" for name in required), "except _KeyError:"]
         lines = [*lines, "    _refuse(_key, _arguments)"] if required else []
-        lines.append(f"if len(_arguments) != {len(required)}: _refuse(_key, _arguments)")
+        lines.append(f"if _len(_arguments) != {len(required)}: _refuse(_key, _arguments)")
         lines += [f"{name} = _arguments.get({name!r}, _default[{name!r}])" for name in hook.optional if name in taken]
         makers = {"event_id": "_new_id()", "timestamp": "_date()", "session_id": "_session()"}
         for name in sorted(taken & set(EXTRAS) - set(hook.parameters)):
@@ -260,11 +274,11 @@ class _Writer:
         lines = [
             "try:",
             f"    _r = {self._expression(index)}",
-            "except BaseException as _e:",  # _fail passes KeyboardInterrupt on
+            "except _BaseException as _e:",  # _fail passes KeyboardInterrupt on
             f"    _failures = _fail({index}, _e, _failures)",
             "else:",
             "    if _r is not None:",
-            "        if type(_r) is _Coroutine:",
+            "        if _type(_r) is _Coroutine:",
             f"            _r, _e = {wait.format(index)}",
             "            if _e is not None:",
             f"                _failures = _fail({index}, _e, _failures)",
@@ -277,19 +291,21 @@ class _Writer:
         return [
             "try:",
             f"    _g{index} = {self._expression(index)}",
-            f"    next(_g{index})",
-            "except BaseException as _e:",
+            f"    _next(_g{index})",
+            "except _BaseException as _e:",
             f"    _failures = _fail_wrapper({index}, _e, _failures)",
             f"    _g{index} = None",
         ]
 
     def _finish_wrapper(self, index: int) -> list[str]:
+        # A list of its own: what a wrapper does to it changes nothing for the others, or for the caller.
+        given = "_result_of_call" if self._hook.kind is Kind.FIRSTRESULT else "[*_result_of_call]"
         return [
             f"if _g{index} is not None:",
             "    try:",
-            f"        _g{index}.send(_result_of_call)",
-            "    except StopIteration: pass",
-            "    except BaseException as _e:",
+            f"        _g{index}.send({given})",
+            "    except _StopIteration: pass",
+            "    except _BaseException as _e:",
             f"        _failures = _fail_wrapper({index}, _e, _failures)",
             "    else:",
             f"        _failures = _fail_wrapper({index}, 'the wrapper has a second yield', _failures, _g{index})",
