@@ -13,50 +13,55 @@ __all__ = ["FailureLog", "short_text"]
 logger = logging.getLogger("thea_core.callbacks")
 
 _MAX_TEXT = 200
+_MAX_READ = 2000
 _MAX_DISTINCT = 1000
 
 
 def short_text(error: BaseException) -> str:
     """Return the exception's type and the start of its text, on one line. Never raises."""
-    text = " ".join(error_text(error).split())
+    text = " ".join(error_text(error)[:_MAX_READ].split())  # it may be as long as it likes
     name = type(error).__qualname__
     return f"{name}: {text[:_MAX_TEXT]}" if text else name
 
 
 class FailureLog:
-    """Logs a distinct failure (plugin, hook, exception type, place) once, with its traceback. Thread-safe.
+    """Logs a distinct failure (of what, in which hook, exception type, place) once, with its traceback. Thread-safe.
 
     Remembers the last 1,000 distinct failures; their repetitions are counted, and logged at DEBUG.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: OrderedDict[tuple[str, str, type, str], int] = OrderedDict()
+        self._lock = threading.RLock()  # a finalizer may run within, and fail in its turn
+        self._counts: OrderedDict[tuple[str, str, str, str], int] = OrderedDict()
 
     def report(self, plugin: str, hook: str, callback: str, error: BaseException) -> None:
-        """Log ``error``. Never raises, whatever the application's log handlers do."""
-        count = self._count((plugin, hook, type(error), _place(error)))
+        """Log the failure of a callback. Never raises, whatever the application's log handlers do."""
         whose = "local callback" if plugin == "local" else f"plugin {plugin!r}, callback"
+        self._report(f"{whose} {callback}", hook, error)
+
+    def report_observer(self, observer: str, hook: str, error: BaseException) -> None:
+        """Log the failure of an observer, in the same way."""
+        self._report(f"observer {observer}", hook, error)
+
+    def _report(self, what: str, hook: str, error: BaseException) -> None:
+        kind = type(error)
+        count = self._count((what, hook, f"{kind.__module__}.{kind.__qualname__}", _place(error)))
         try:
             if count == 1:
-                logger.error(
-                    "%s %s failed in %s; the others go on (%s)",
-                    whose,
-                    callback,
-                    hook,
-                    short_text(error),
-                    exc_info=(type(error), error, error.__traceback__),
-                )
+                text, trace = short_text(error), (kind, error, error.__traceback__)
+                logger.error("%s failed in %s; the others go on (%s)", what, hook, text, exc_info=trace)
             else:
-                logger.debug("%s %s failed in %s, for the %dth time", whose, callback, hook, count)
-        except Exception:  # noqa: S110 -- a log handler of the host that raises must not stop a chain
+                logger.debug("%s failed in %s, for the %dth time", what, hook, count)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: S110 -- a log handler of the host that raises must not stop a chain
             pass
 
     def after_fork_in_child(self) -> None:
         """Take a fresh lock: the parent's may be held."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
-    def _count(self, key: tuple[str, str, type, str]) -> int:
+    def _count(self, key: tuple[str, str, str, str]) -> int:
         with self._lock:
             count = self._counts.pop(key, 0) + 1
             self._counts[key] = count

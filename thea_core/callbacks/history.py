@@ -7,19 +7,19 @@ rows at once.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
+from types import CoroutineType
 from typing import Any, NamedTuple, overload
 
+from thea_core.callbacks.binding import name_of
+from thea_core.callbacks.failures import FailureLog
 from thea_core.types import CallbackRecord, CallbackTotals, CallRecord, Clock, HistoryRecord
 
-__all__ = ["Call", "Failure", "History", "Log", "Observer", "Recorder", "Row", "Shape"]
-
-logger = logging.getLogger("thea_core.callbacks")
+__all__ = ["Call", "Failure", "History", "Log", "Observer", "Recorder", "Row", "Seat", "Shape"]
 
 _BATCH = 512  # rows that are added to the totals at once, which makes the cost of one small
 
@@ -72,11 +72,18 @@ class Log:
         self._totals = _Totals(shape)
 
     def fold(self) -> None:
-        """Add the rows that can be in the ring no more to the totals."""
-        with self._lock:
+        """Add the rows that can be in the ring no more to the totals.
+
+        Where somebody is at it already, the next call does it: nobody waits, not even a finalizer that runs within.
+        """
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
             leaving = self.rows[: -self._size]
             del self.rows[: len(leaving)]
             self._totals.add(leaving)
+        finally:
+            self._lock.release()
 
     def totals(self) -> _Totals:
         """Return what all rows add up to."""
@@ -124,30 +131,41 @@ class _Totals:
             self.outcomes[index][outcome] += 1
 
 
+class Seat:
+    """An observer, once for each time that it was added."""
+
+    __slots__ = ("observer",)
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+
 class Recorder:
     """Keeps a log for each chain, and reads the last calls of all of them together. Thread-safe.
 
     Args:
         size: how many rows are kept; 0 keeps no rows and no totals.
         clock: measures and dates.
+        failures: takes what observers raise.
     """
 
-    def __init__(self, size: int, clock: Clock) -> None:
+    def __init__(self, size: int, clock: Clock, failures: FailureLog) -> None:
         self.size = size
+        self._failures = failures
         self._lock = threading.Lock()
         self._logs: dict[Shape, Log] = {}
-        self._observers: tuple[Observer, ...] = ()
+        self._seats: tuple[Seat, ...] = ()
         self._zero = (clock.now(), clock.monotonic_ns())
 
     @property
     def active(self) -> bool:
         """Whether rows are wanted at all."""
-        return bool(self.size or self._observers)
+        return bool(self.size or self._seats)
 
     @property
     def observed(self) -> bool:
         """Whether there are observers."""
-        return bool(self._observers)
+        return bool(self._seats)
 
     def log(self, shape: Shape) -> Log:
         """Return the log of the chains that have this shape."""
@@ -162,29 +180,31 @@ class Recorder:
             log.rows.append(row)
             if len(log.rows) > log.full:
                 log.fold()
-        if self._observers:
+        if self._seats:
             self.notify(log, row)
 
-    def add_observer(self, observer: Observer) -> None:
-        """Give every row from now on to ``observer``."""
+    def add_observer(self, observer: Observer) -> Seat:
+        """Give every row from now on to ``observer``, until its seat is given to :meth:`remove_observer`."""
+        seat = Seat(observer)
         with self._lock:
-            self._observers = (*self._observers, observer)
+            self._seats = (*self._seats, seat)
+        return seat
 
-    def remove_observer(self, observer: Observer) -> None:
-        """Stop giving rows to ``observer``."""
+    def remove_observer(self, seat: Seat) -> None:
+        """Stop giving rows to the observer that has this seat."""
         with self._lock:
-            self._observers = tuple(each for each in self._observers if each is not observer)
+            self._seats = tuple(each for each in self._seats if each is not seat)
 
     def notify(self, log: Log, row: Row) -> None:
         """Give one row to every observer; one that fails is logged, and the others get it all the same."""
         for record in self._call_records(log.shape, row):
-            for observer in self._observers:
+            for seat in self._seats:
                 try:
-                    observer(record)
+                    _refuse_coroutine(seat.observer(record))
                 except KeyboardInterrupt:
                     raise
-                except BaseException:
-                    logger.exception("an observer of calls failed; the others go on")
+                except BaseException as error:
+                    self._failures.report_observer(name_of(seat.observer), record.hook, error)
 
     def last(self) -> list[tuple[Shape, Row]]:
         """Return the rows that are in the ring, oldest first, by the time at which they ended."""
@@ -272,6 +292,12 @@ class History(Sequence[HistoryRecord]):
     def totals(self) -> dict[tuple[str, str, str], CallbackTotals]:
         """Return exact totals by ``(hook, plugin, callback)``, also of calls that have left the ring."""
         return self._recorder.totals()
+
+
+def _refuse_coroutine(result: object) -> None:
+    if type(result) is CoroutineType:
+        result.close()
+        raise TypeError("an observer is called inline and must not be asynchronous")
 
 
 def _results(shape: Shape, row: Row) -> dict[int, tuple[int, int, str, str | None]]:

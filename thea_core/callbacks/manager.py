@@ -15,7 +15,7 @@ from thea_core.callbacks.chain import ChainEntry, local_place, ordered
 from thea_core.callbacks.compiler import Chain, Support, compile_chain
 from thea_core.callbacks.failures import FailureLog, short_text
 from thea_core.callbacks.forking import watch
-from thea_core.callbacks.history import Failure, History, Observer, Recorder
+from thea_core.callbacks.history import Failure, History, Observer, Recorder, Seat
 from thea_core.callbacks.hooks import Hook, HookTable, Kind, suggestion
 from thea_core.callbacks.loops import CallbackStep, LoopPool, on_loop_thread
 from thea_core.callbacks.occurrences import begin_occurrence
@@ -72,7 +72,7 @@ class CallbackManager:
         self._lock = threading.RLock()
         self._hooks = HookTable()
         self._failures = FailureLog()
-        self._recorder = Recorder(history_size, self.clock)
+        self._recorder = Recorder(history_size, self.clock, self._failures)
         self._loops = LoopPool()
         self._locals: dict[str, tuple[Callback, ...]] = {}
         self._plugins: dict[str, PluginBinding] = {}
@@ -151,11 +151,16 @@ class CallbackManager:
 
         It is called inline, in the thread of the call, and isolated. It is no hook: it cannot be nested, and has no
         row of its own.
+
+        Raises:
+            RegistrationError: it is no function, or an asynchronous one.
         """
+        if not callable(observer) or is_async(observer):
+            raise RegistrationError(f"add_observer: give a plain function of one CallRecord, not {observer!r}")
         with self._lock:
-            self._recorder.add_observer(observer)
+            seat = self._recorder.add_observer(observer)
             self._publish()
-        return Registration(lambda: self._remove_observer(observer))
+        return Registration(lambda: self._remove_observer(seat))
 
     # Calling
 
@@ -420,9 +425,9 @@ class CallbackManager:
             self._locals[hook] = tuple(each for each in self._locals[hook] if each is not callback)
             self._publish([hook])
 
-    def _remove_observer(self, observer: Observer) -> None:
+    def _remove_observer(self, seat: Seat) -> None:
         with self._lock:
-            self._recorder.remove_observer(observer)
+            self._recorder.remove_observer(seat)
             self._publish()
 
     def _callbacks_of(self, hook: Hook) -> list[Callback]:
