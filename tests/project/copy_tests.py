@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+BESIDE = ["docs", "examples", "benchmarks"]  # what tests read, or run
 
 
 def main(target: Path) -> None:
-    """Make ``target`` anew with the tests and their configuration."""
-    shutil.rmtree(target / "tests", ignore_errors=True)
-    leave = shutil.ignore_patterns("__pycache__", "project", "documentation")
-    shutil.copytree(ROOT / "tests", target / "tests", ignore=leave)
+    """Make ``target`` anew with the tests, and what they use besides the core."""
+    shutil.rmtree(target, ignore_errors=True)
+    leave = shutil.ignore_patterns("__pycache__", "_build", "project", "documentation")
+    for folder in ["tests", *BESIDE]:
+        shutil.copytree(ROOT / folder, target / folder, ignore=leave)
     shutil.copy(ROOT / "pyproject.toml", target)
 
 
