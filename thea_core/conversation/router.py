@@ -14,12 +14,13 @@ from thea_core.callbacks.loops import on_loop_thread
 from thea_core.callbacks.registration import Registration
 from thea_core.conversation.agents import Agents
 from thea_core.conversation.contexts import ContextManager
+from thea_core.conversation.drivers import arun, run
 from thea_core.conversation.intents import Detectors
 from thea_core.conversation.keeper import Keeper
 from thea_core.conversation.requests import read_request
 from thea_core.conversation.sessions import SessionManager
 from thea_core.conversation.texts import Texts
-from thea_core.conversation.turn import Parts, RunningTurn, arun, run
+from thea_core.conversation.turn import Parts, RunningTurn
 from thea_core.conversation.workers import Workers
 from thea_core.errors import DefinitionError, ReentrancyError
 from thea_core.fsm import FSMEngine

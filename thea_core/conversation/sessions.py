@@ -9,14 +9,13 @@ from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from thea_core.callbacks import flow
 from thea_core.callbacks.forking import watch
 from thea_core.callbacks.steps import adrive, drive
 from thea_core.conversation.events import keyed_id
 from thea_core.conversation.keeper import Keeper
 from thea_core.conversation.leases import LEASE_SECONDS
 from thea_core.conversation.requests import check_user_id
-from thea_core.conversation.work import Work, dump_context, end_session, load_context, running_work
+from thea_core.conversation.work import Scope, Work, dump_context, end_session, load_context, running_work
 from thea_core.errors import ReentrancyError, StoreError
 from thea_core.types import Commit, Conversation, ExpiredSession, Lease, Store
 
@@ -276,15 +275,8 @@ class SessionManager:
         user_id = expired.lease.user_id
         context = load_context(expired.context, user_id, self._initial)
         work = Work(self._store, user_id, expired.session_id, context)
-        outer = running_work.get()
-        frame = flow.enter(self._keeper)  # a message that is handled in here would wait for itself
-        running_work.set(work)
-        try:
+        with Scope(self._keeper, work):  # a message that is handled in here would wait for itself
             yield from self.tell_end(user_id, expired.session_id)
-        finally:
-            work.alive = False
-            running_work.set(outer)
-            flow.leave(frame)
         return self._text_after(expired, work)
 
     def _text_after(self, expired: ExpiredSession, work: Work) -> str | None:

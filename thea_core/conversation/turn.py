@@ -12,9 +12,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from thea_core.callbacks import flow
 from thea_core.callbacks.failures import short_text
-from thea_core.callbacks.occurrences import turn_occurrences
 from thea_core.conversation.agent_step import AgentStep
 from thea_core.conversation.agents import FALLBACK, AgentEntry, Agents, AgentTable
 from thea_core.conversation.choice import Choice
@@ -25,7 +23,7 @@ from thea_core.conversation.keeper import Keeper
 from thea_core.conversation.requests import Request
 from thea_core.conversation.sessions import SessionManager
 from thea_core.conversation.texts import Texts
-from thea_core.conversation.work import MAX_TEXT, Work, dump_context, end_session, load_context, running_work
+from thea_core.conversation.work import MAX_TEXT, Scope, Work, dump_context, end_session, load_context
 from thea_core.conversation.workers import Workers
 from thea_core.errors import (
     CommitRefusedError,
@@ -39,9 +37,9 @@ from thea_core.fsm import FSMEngine, copy_context
 from thea_core.types import AgentReply, Commit, Context, Conversation, IntentMatch, Lease, Reply, Turn
 
 if TYPE_CHECKING:
-    from thea_core.callbacks.steps import Step, Steps
+    from thea_core.callbacks.steps import Steps
 
-__all__ = ["Parts", "RunningTurn", "arun", "run"]
+__all__ = ["Parts", "RunningTurn"]
 
 logger = logging.getLogger("thea_core.conversation")
 
@@ -81,7 +79,7 @@ class _Vetoed(Exception):  # noqa: N818 -- carries a veto past the handler of er
 
 
 class RunningTurn:
-    """The handling of one message; :func:`run` or :func:`arun` runs it, once.
+    """The handling of one message; :mod:`thea_core.conversation.drivers` runs it, once.
 
     Attributes:
         outside: what the driver raised inside that is no failure of any callback: Ctrl-C, the end of the host's loop.
@@ -104,19 +102,14 @@ class RunningTurn:
         read = yield from keeper.take(user_id, self._request.message_id)
         if read.lease is None:
             return self._again(read)
-        frame = flow.enter(keeper)
-        outer = turn_occurrences.get(), running_work.get()
-        self._begin(read)
         try:
-            return (yield from self._run(read, read.lease))
+            self._open(read)
+            with Scope(keeper, self._work, self._occurrences):
+                return (yield from self._run(read, read.lease))
         except BaseException:
             keeper.release(read.lease)
             raise
         finally:
-            self._occurrences.alive = self._work.alive = False
-            turn_occurrences.set(outer[0])
-            running_work.set(outer[1])
-            flow.leave(frame)
             keeper.unlock(user_id)
 
     # Beginning and end
@@ -126,7 +119,7 @@ class RunningTurn:
         context = load_context(read.context, self._user_id, self._initial)
         return Reply(context=context, **json.loads(read.reply or "{}"))
 
-    def _begin(self, read: Conversation) -> None:
+    def _open(self, read: Conversation) -> None:
         """Take up the conversation: its context, its session, the ids of its events."""
         parts, user_id = self._parts, self._user_id
         expired = read.session_expired or read.session_id is None
@@ -135,10 +128,23 @@ class RunningTurn:
         self._attempt = read.attempt
         self._loaded = load_context(read.context, user_id, self._initial)
         self._loaded_text = read.context
+        if not self._can_go_on():
+            self._restart(self._loaded)
         self._work = Work(parts.keeper.store, user_id, session_id, self._loaded)
         self._occurrences = TurnOccurrences(parts.keeper.store.key, user_id, session_id, self._message_id)
-        turn_occurrences.set(self._occurrences)
-        running_work.set(self._work)
+
+    def _can_go_on(self) -> bool:
+        """Whether a message can be handled in the stored state: an application may have saved any, or changed them."""
+        state, definition = str(self._loaded.get("state")), self._parts.fsm.definition
+        if state in definition and "processing" in definition.targets(state):
+            return True
+        logger.warning("no message can be handled in the stored state %r; the conversation begins anew", state)
+        return False
+
+    def _restart(self, context: Context) -> None:
+        """Take ``context`` as the one that was loaded, after the end of what it belonged to."""
+        self._loaded = end_session(context, self._initial)
+        self._loaded_text = dump_context(self._loaded)
 
     def _run(self, read: Conversation, lease: Lease) -> Steps[Reply]:
         yield from self._end_expired(read)
@@ -168,11 +174,11 @@ class RunningTurn:
         if read.session_id is None or not read.session_expired:
             return
         yield from self._parts.sessions.tell_end(self._user_id, read.session_id)
-        if read.context is not None or self._work.has_saved:
-            context = self._work.adopt(dict(self._loaded))
-            self._loaded = end_session(context, self._initial)
-            self._loaded_text = dump_context(self._loaded)
-            self._work.context = self._loaded
+        if self._work.cleared:
+            self._work.cleared = False
+            self._loaded, self._loaded_text = load_context(None, self._user_id, self._initial), None
+        elif read.context is not None or self._work.has_saved:
+            self._restart(self._work.adopt(dict(self._loaded)))
 
     def _handle(self) -> Steps[_Outcome]:
         """Return what to say and what to store, whatever callbacks and agents do."""
@@ -323,8 +329,8 @@ class RunningTurn:
         arguments = request.message, copy_context(self._work.context), turn
         value, error = yield AgentStep(entry.agent, entry.plugin, arguments, parts.fsm.callbacks.loops, parts.workers)
         if error is not None:
-            if self.given_up and isinstance(error, _cancelled()):
-                self.outside = error
+            if self.given_up and type(error).__name__ == "CancelledError":
+                self.outside = error  # the host's loop has cancelled the agent too
             raise error
         answer = AgentReply(value) if isinstance(value, str) else value
         if not isinstance(answer, AgentReply) or not isinstance(answer.text, str):
@@ -375,60 +381,6 @@ class RunningTurn:
     def _adopt_saved(self) -> None:
         if self._work.has_saved:
             self._work.adopt(dict(self._work.context))
-
-
-def run(turn: RunningTurn) -> Reply:
-    """Run a turn to its end in the calling thread."""
-    steps = turn.steps()
-    try:
-        step = next(steps)
-        while True:
-            try:
-                result = step.wait()
-            except BaseException as error:  # handed on to the turn, which decides
-                turn.outside = error
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
-
-async def arun(turn: RunningTurn) -> Reply:
-    """Run a turn to its end in the running task, which is the turn's own.
-
-    Only the end of the host's loop cancels that task. What is under way on a thread or another loop is waited for then,
-    as the loop allows; where that cannot be, the turn is given up like one whose process has died.
-    """
-    steps = turn.steps()
-    try:
-        step = next(steps)
-        while True:
-            try:
-                result = await _wait(turn, step)
-            except BaseException as error:  # handed on to the turn, which decides
-                turn.outside = error
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
-
-async def _wait(turn: RunningTurn, step: Step) -> Any:
-    while True:
-        try:
-            return await step.wait_async()
-        except BaseException as error:
-            if not (getattr(step, "resumable", False) and isinstance(error, _cancelled())):
-                raise
-            turn.given_up = True
-
-
-def _cancelled() -> type[BaseException]:
-    import asyncio
-
-    return asyncio.CancelledError
 
 
 def _described(value: Any) -> str:

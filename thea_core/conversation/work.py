@@ -6,11 +6,14 @@ import json
 from contextvars import ContextVar
 from typing import Any, Final
 
-from thea_core.errors import ContextError
+from thea_core.callbacks import flow
+from thea_core.callbacks.occurrences import turn_occurrences
+from thea_core.conversation.events import TurnOccurrences
+from thea_core.errors import ContextError, StoreSchemaError
 from thea_core.fsm import copy_context
 from thea_core.types import Context, Store
 
-__all__ = ["MAX_TEXT", "Work", "dump_context", "end_session", "load_context", "running_work"]
+__all__ = ["MAX_TEXT", "Scope", "Work", "dump_context", "end_session", "load_context", "running_work"]
 
 MAX_TEXT: Final = 16 * 2**20
 """How many characters the JSON text of a context may have."""
@@ -84,6 +87,38 @@ running_work: ContextVar[Work | None] = ContextVar("thea_work", default=None)
 """What this flow is doing under a lease; look at ``alive``."""
 
 
+class Scope:
+    """While it is entered, the flow knows what it is doing: messages are refused in it, and saves join the work.
+
+    Args:
+        key: what stands for the router in the flow.
+        work: what is being done.
+        occurrences: where ids of events come from; unchanged, if not given.
+    """
+
+    __slots__ = ("_frame", "_key", "_occurrences", "_outer", "_work")
+
+    def __init__(self, key: object, work: Work, occurrences: TurnOccurrences | None = None) -> None:
+        self._key = key
+        self._work = work
+        self._occurrences = occurrences
+
+    def __enter__(self) -> None:
+        self._frame = flow.enter(self._key)
+        self._outer = running_work.get(), turn_occurrences.get()
+        running_work.set(self._work)
+        if self._occurrences is not None:
+            turn_occurrences.set(self._occurrences)
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._work.alive = False
+        running_work.set(self._outer[0])
+        if self._occurrences is not None:
+            self._occurrences.alive = False
+            turn_occurrences.set(self._outer[1])
+        flow.leave(self._frame)
+
+
 def dump_context(context: Context) -> str:
     """Return ``context`` as ASCII JSON text, which keeps every ``str``.
 
@@ -103,10 +138,22 @@ def dump_context(context: Context) -> str:
 
 
 def load_context(text: str | None, user_id: str, initial: str) -> Context:
-    """Return the context that ``text`` holds; a new one where nothing is stored."""
+    """Return the context that ``text`` holds; a new one where nothing is stored.
+
+    Raises:
+        StoreSchemaError: the text is no context of that user.
+    """
     if text is None:
         return {"user_id": user_id, "state": initial}
-    return json.loads(text)  # type: ignore[no-any-return]
+    try:
+        context: Any = json.loads(text)
+    except ValueError:
+        context = None
+    if isinstance(context, dict) and context.get("user_id") == user_id:
+        return context
+    raise StoreSchemaError(
+        "what is stored as the context of this user is none; restore a backup, or clear the user's context"
+    )
 
 
 def end_session(context: Context, initial: str) -> Context:

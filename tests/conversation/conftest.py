@@ -1,0 +1,21 @@
+"""Both forms of every call, and a world that is closed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conversation.parts import AsyncDriver, Driver, SyncDriver, World
+
+
+@pytest.fixture(params=[SyncDriver, AsyncDriver], ids=["sync", "async"])
+def driver(request: pytest.FixtureRequest) -> Driver:
+    return request.param()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
