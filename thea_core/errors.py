@@ -56,6 +56,7 @@ __all__ = [
     "HookError",
     "IllegalTransitionError",
     "InvalidRequestError",
+    "LifeCycleError",
     "PluginConflictError",
     "PluginError",
     "PluginLoadError",
@@ -218,6 +219,12 @@ class InvalidRequestError(TheaError, ValueError):
     """A message, user id or message id that cannot be handled; nothing was fired, nothing was stored."""
 
     code = "invalid-request"
+
+
+class LifeCycleError(TheaError, RuntimeError):
+    """An application was used before it was started or after it was closed, or was started twice."""
+
+    code = "life-cycle"
 
 
 class ConfigError(TheaError):
