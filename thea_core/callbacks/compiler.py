@@ -103,8 +103,8 @@ def log_names(recorder: Recorder, shape: Shape) -> dict[str, Any]:
         return {}
     log = recorder.log(shape)
     return {
-        "_append": log.rows.append,
-        "_rows": log.rows,
+        "_extend": log.values.extend,
+        "_values": log.values,
         "_full": log.full,
         "_fold": log.fold,
         "_notify": partial(recorder.notify, log),
@@ -113,7 +113,7 @@ def log_names(recorder: Recorder, shape: Shape) -> dict[str, Any]:
 
 def record_lines(recorder: Recorder, row: str) -> list[str]:
     """Return the lines that hand a row to the log, as :meth:`Recorder.record` does."""
-    lines = [f"_append({row})", "if _len(_rows) > _full: _fold()"] if recorder.size else []
+    lines = [f"_extend({row})", "if _len(_values) > _full: _fold()"] if recorder.size else []
     return [*lines, f"_notify({row})"] if recorder.observed else lines
 
 

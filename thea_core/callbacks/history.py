@@ -1,8 +1,8 @@
 """What has been called: a ring of the last calls, exact totals, and observers.
 
-A call of a chain costs one tuple and one ``append`` to the log of the chain: ``(t0, t1, ..., failures)``, integers and
-None, so that the garbage collector need not look at it again. All else is done when somebody reads, or for hundreds of
-rows at once.
+A call of a chain costs one row in the log of the chain: ``(t0, t1, ..., failures)``. The log is one list of the rows'
+values, one after another: a tuple that is kept for each row would be more memory to touch, and work for the garbage
+collector. All else is done when somebody reads, or for hundreds of rows at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from operator import itemgetter
 from types import CoroutineType
 from typing import Any, NamedTuple, overload
 
@@ -56,20 +55,30 @@ class Shape(NamedTuple):
     spans: tuple[tuple[int, int, int], ...]
     groups: tuple[tuple[int, int], ...]
 
+    @property
+    def width(self) -> int:
+        """How many values a row has: its times, and its failures."""
+        return max((end for _, end, _ in self.spans), default=0) + 2
+
 
 class Log:
     """The rows of one chain, and what the rows that have left it add up to. Made by :meth:`Recorder.log`.
 
-    ``rows.append``, and :meth:`fold` when there are more than ``full``, is all that a call of the chain pays for.
+    ``values.extend``, and :meth:`fold` when there are more than ``full``, is all that a call of the chain pays for.
     """
 
     def __init__(self, shape: Shape, size: int) -> None:
         self.shape = shape
-        self.rows: list[Row] = []  # appending and slicing are atomic
-        self.full = size + _BATCH
-        self._size = size
+        self.values: list[Any] = []  # extending and slicing are atomic
+        self._width = shape.width
+        self._kept = size * self._width
+        self.full = self._kept + _BATCH * self._width
         self._lock = threading.Lock()
         self._totals = _Totals(shape)
+
+    def rows(self) -> Iterator[Row]:
+        """Return the rows that can be in the ring, oldest first."""
+        return _split(self.values[-self._kept :], self._width)
 
     def fold(self) -> None:
         """Add the rows that can be in the ring no more to the totals.
@@ -79,8 +88,8 @@ class Log:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            leaving = self.rows[: -self._size]
-            del self.rows[: len(leaving)]
+            leaving = self.values[: -self._kept]
+            del self.values[: len(leaving)]
             self._totals.add(leaving)
         finally:
             self._lock.release()
@@ -89,7 +98,7 @@ class Log:
         """Return what all rows add up to."""
         with self._lock:
             totals = self._totals.copy()
-            totals.add(self.rows[:])
+            totals.add(self.values[:])
             return totals
 
     def after_fork_in_child(self) -> None:
@@ -111,19 +120,25 @@ class _Totals:
         copy.nanoseconds = list(self.nanoseconds)
         return copy
 
-    def add(self, rows: list[Row]) -> None:
-        """Add rows: those in which nothing failed by columns, the others one by one."""
-        if any(map(itemgetter(-1), rows)):
-            for row in rows:
+    def add(self, values: list[Any]) -> None:
+        """Add the values of rows: where nothing failed by columns, else the rows that failed one by one."""
+        width = self.shape.width
+        failures = values[width - 1 :: width]
+        if failures.count(None) < len(failures):
+            smooth: list[Any] = []
+            for row in _split(values, width):
                 if row[-1]:
                     self._add_one(row)
-            rows = [row for row in rows if not row[-1]]
-        if rows:
-            columns = [sum(map(itemgetter(place), rows)) for place in range(len(rows[0]) - 1)]
-            for begin, end, index in self.shape.spans:
-                self.nanoseconds[index] += columns[end] - columns[begin]
-            for outcomes in self.outcomes:
-                outcomes["ok"] += len(rows)
+                else:
+                    smooth += row
+            values = smooth
+        if not values:
+            return
+        columns = [sum(values[place::width]) for place in range(width - 1)]
+        for begin, end, index in self.shape.spans:
+            self.nanoseconds[index] += columns[end] - columns[begin]
+        for outcomes in self.outcomes:
+            outcomes["ok"] += len(values) // width
 
     def _add_one(self, row: Row) -> None:
         for index, (_, duration, outcome, _error) in _results(self.shape, row).items():
@@ -177,8 +192,8 @@ class Recorder:
     def record(self, log: Log, row: Row) -> None:
         """Take a row; what a compiled chain does by itself."""
         if self.size:
-            log.rows.append(row)
-            if len(log.rows) > log.full:
+            log.values.extend(row)
+            if len(log.values) > log.full:
                 log.fold()
         if self._seats:
             self.notify(log, row)
@@ -212,7 +227,7 @@ class Recorder:
             return []
         with self._lock:
             logs = list(self._logs.values())
-        rows = [(log.shape, row) for log in logs for row in log.rows[-self.size :]]
+        rows = [(log.shape, row) for log in logs for row in log.rows()]
         rows.sort(key=lambda each: each[1][-2])
         return rows[-self.size :]
 
@@ -312,3 +327,7 @@ def _results(shape: Shape, row: Row) -> dict[int, tuple[int, int, str, str | Non
         else:
             del results[failure.position]
     return results
+
+
+def _split(values: list[Any], width: int) -> Iterator[Row]:
+    return zip(*[iter(values)] * width, strict=True)
