@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from typing import Any
 
 from thea_core.errors import error_text
 
-__all__ = ["FailureLog", "short_text"]
+__all__ = ["FailureLog", "log_exception", "short_text"]
 
 logger = logging.getLogger("thea_core.callbacks")
 
@@ -46,16 +47,11 @@ class FailureLog:
     def _report(self, what: str, hook: str, error: BaseException) -> None:
         kind = type(error)
         count = self._count((what, hook, f"{kind.__module__}.{kind.__qualname__}", _place(error)))
-        try:
-            if count == 1:
-                text, trace = short_text(error), (kind, error, error.__traceback__)
-                logger.error("%s failed in %s; the others go on (%s)", what, hook, text, exc_info=trace)
-            else:
-                logger.debug("%s failed in %s, for the %dth time", what, hook, count)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: S110 -- a log handler of the host that raises must not stop a chain
-            pass
+        if count == 1:
+            text, trace = short_text(error), (kind, error, error.__traceback__)
+            _log(logging.ERROR, "%s failed in %s; the others go on (%s)", what, hook, text, exc_info=trace)
+        else:
+            _log(logging.DEBUG, "%s failed in %s, for the %dth time", what, hook, count)
 
     def after_fork_in_child(self) -> None:
         """Take a fresh lock: the parent's may be held."""
@@ -68,6 +64,20 @@ class FailureLog:
             if len(self._counts) > _MAX_DISTINCT:
                 self._counts.popitem(last=False)
             return count
+
+
+def log_exception(message: str, *arguments: object) -> None:
+    """Log the exception that is being handled. Never raises but for KeyboardInterrupt."""
+    _log(logging.ERROR, message, *arguments, exc_info=True)
+
+
+def _log(level: int, message: str, *arguments: object, exc_info: Any = None) -> None:
+    try:
+        logger.log(level, message, *arguments, exc_info=exc_info)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: S110 -- a log handler of the host that raises must not stop a chain
+        pass
 
 
 def _place(error: BaseException) -> str:

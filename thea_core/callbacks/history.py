@@ -14,11 +14,12 @@ from datetime import datetime, timedelta
 from types import CoroutineType
 from typing import Any, NamedTuple, overload
 
-from thea_core.callbacks.binding import name_of
+from thea_core.callbacks.binding import is_async, name_of
 from thea_core.callbacks.failures import FailureLog
+from thea_core.errors import RegistrationError
 from thea_core.types import CallbackRecord, CallbackTotals, CallRecord, Clock, HistoryRecord
 
-__all__ = ["Call", "Failure", "History", "Log", "Observer", "Recorder", "Row", "Seat", "Shape"]
+__all__ = ["Call", "Failure", "History", "Log", "Observer", "Recorder", "Row", "Seat", "Shape", "check_observer"]
 
 _BATCH = 512  # rows that are added to the totals at once, which makes the cost of one small
 
@@ -307,6 +308,16 @@ class History(Sequence[HistoryRecord]):
     def totals(self) -> dict[tuple[str, str, str], CallbackTotals]:
         """Return exact totals by ``(hook, plugin, callback)``, also of calls that have left the ring."""
         return self._recorder.totals()
+
+
+def check_observer(observer: object) -> None:
+    """Refuse what cannot be called inline with a record.
+
+    Raises:
+        RegistrationError: it is no function, or an asynchronous one.
+    """
+    if not callable(observer) or is_async(observer):
+        raise RegistrationError(f"add_observer: give a plain function of one CallRecord, not {observer!r}")
 
 
 def _refuse_coroutine(result: object) -> None:

@@ -2,29 +2,74 @@
 
 A plugin's coroutines run on the plugin's own loop, in a daemon thread ``thea-NAME`` that is started at first use: its
 clients belong to one loop, and it can neither block nor stop the host's. ``asyncio`` is imported here at first use.
+
+Whoever waits for a coroutine gets an answer: also where the plugin stops or closes its loop, where the manager is
+closed meanwhile, and where no thread can be started.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Coroutine
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from thea_core.callbacks import flow
 from thea_core.callbacks.binding import LOCAL, Callback
+from thea_core.callbacks.failures import log_exception
 from thea_core.errors import ReentrancyError
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
 
-__all__ = ["CallbackStep", "LoopPool", "Outcome", "on_loop_thread"]
-
-logger = logging.getLogger("thea_core.callbacks")
+__all__ = ["Abandoned", "CallbackStep", "LoopPool", "Outcome", "on_loop_thread"]
 
 Outcome = tuple[Any, "BaseException | None"]
 """What came of a coroutine: its value, or the exception that it raised."""
+
+
+class Abandoned(BaseException):
+    """Stands for the outcome of a callback that is given up because the host's loop is being closed: no failure."""
+
+
+class _Job:
+    """A coroutine on its way through a loop; its future gets an outcome whatever becomes of the loop."""
+
+    __slots__ = ("_coroutine", "_task", "future")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
+        from concurrent.futures import Future
+
+        self._coroutine = coroutine
+        self._task: asyncio.Task[Outcome] | None = None
+        self.future: Future[Outcome] = Future()
+
+    def begin(self) -> None:
+        """Start the task; runs on the loop, in a copy of the context of whoever submitted it."""
+        import asyncio
+
+        self._task = asyncio.get_running_loop().create_task(self._coroutine)
+        self._task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        """Stop the task; runs on the loop."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def give_up(self) -> None:
+        """Answer although the loop has ended."""
+        if self._task is None:
+            self._coroutine.close()
+        self._answer((None, _cancelled()))
+
+    def _end(self, task: asyncio.Task[Outcome]) -> None:
+        self._answer((None, _cancelled()) if task.cancelled() else task.result())
+
+    def _answer(self, outcome: Outcome) -> None:
+        if not self.future.done():
+            self.future.set_result(outcome)
 
 
 class LoopThread(threading.Thread):
@@ -35,29 +80,66 @@ class LoopThread(threading.Thread):
 
         super().__init__(name=f"thea-{name}", daemon=True)
         self._closing = False
+        self._gate = threading.RLock()
+        self._jobs: set[_Job] = set()
+        self.open = True
         self.loop = asyncio.new_event_loop()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.loop.close()
+            raise
 
     def run(self) -> None:
-        while not self._closing:
+        while not (self._closing or self.loop.is_closed()):
             try:
                 self.loop.run_forever()  # returns also when a plugin stops it
             except BaseException:  # a SystemExit in a loop's callback; Ctrl-C never comes to this thread
-                logger.exception("a callback of the event loop of %s failed; the loop goes on", self.name)
-        self.loop.close()
+                log_exception("a callback of the event loop of %s failed; the loop goes on", self.name)
+        with self._gate:
+            self.open = False
+        try:
+            if not self.loop.is_closed():
+                self.loop.run_until_complete(_wind_up(self.loop))
+        except BaseException:  # the same
+            log_exception("the event loop of %s did not end well", self.name)
+        finally:
+            self.loop.close()
+            for job in self._jobs.copy():
+                job.give_up()
 
     def submit(self, coroutine: Coroutine[Any, Any, Outcome]) -> Future[Outcome]:
-        """Run a coroutine as a task of this loop, in a copy of the caller's context."""
-        import asyncio
+        """Run a coroutine as a task of this loop, in a copy of the caller's context. Never raises."""
+        job = _Job(coroutine)
+        job.future.add_done_callback(lambda future: self._forget(job, cancelled=future.cancelled()))
+        try:
+            with self._gate:
+                if self.open:
+                    self._jobs.add(job)
+                    self.loop.call_soon_threadsafe(job.begin)
+                    return job.future
+        except RuntimeError:  # closed by the plugin just now
+            pass
+        job.give_up()
+        return job.future
 
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-
-    def close(self, timeout: float) -> bool:
-        """Stop the loop and wait for the thread, for at most ``timeout`` seconds; whether it has ended."""
+    def stop(self) -> None:
+        """Tell the loop to end: what runs on it is cancelled."""
         self._closing = True
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.join(timeout)
+        with suppress(RuntimeError):  # closed already
+            self.loop.call_soon_threadsafe(self.loop.stop)
+
+    def ended(self, timeout: float) -> bool:
+        """Wait for the thread for at most ``timeout`` seconds; whether it has ended. Not on the thread itself."""
+        if threading.current_thread() is not self:
+            self.join(timeout)
         return not self.is_alive()
+
+    def _forget(self, job: _Job, *, cancelled: bool) -> None:
+        self._jobs.discard(job)
+        if cancelled:
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(job.cancel)
 
 
 def on_loop_thread() -> bool:
@@ -66,34 +148,77 @@ def on_loop_thread() -> bool:
 
 
 class LoopPool:
-    """The loops of one manager, one for each plugin that has asynchronous callbacks. Thread-safe."""
+    """The loops of one manager, one for each plugin that has asynchronous callbacks. Thread-safe.
+
+    The threads end with the pool, at the latest.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._threads: dict[str, LoopThread] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._kept: dict[asyncio.Task[None], AsyncGenerator[None]] = {}
+        weakref.finalize(self, _stop_all, self._threads).atexit = False
 
     def loop_of(self, plugin: str) -> LoopThread:
         """Return the plugin's loop (``"local"``: the manager's), started if need be."""
         with self._lock:
             thread = self._threads.get(plugin)
-            if thread is None or not thread.is_alive():
+            if thread is None or not thread.open:
                 thread = self._threads[plugin] = LoopThread(plugin)
             return thread
 
-    def own(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run what a cancelled caller left behind, in a task of the running loop that is kept until it is done."""
+    def submit(self, plugin: str, coroutine: Coroutine[Any, Any, Any]) -> Future[Outcome]:
+        """Run a coroutine on the plugin's loop, in a copy of the caller's context. Never raises."""
+        try:
+            thread = self.loop_of(plugin)
+        except Exception as error:  # there is no thread, or no file descriptor, to be had
+            coroutine.close()
+            return _answered((None, error))
+        future = thread.submit(_contained(coroutine))
+        future.add_done_callback(lambda _: _discard(coroutine))
+        return future
+
+    def own(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run what a cancelled caller left behind, in a task of the running loop.
+
+        The task is kept until it is done; ``asyncio.run`` waits for it, also where it began too late to be cancelled
+        with the others.
+
+        Args:
+            work: makes the coroutine, which swallows a cancellation; where one comes before it begins, it is made anew.
+        """
         import asyncio
 
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        def end(task: asyncio.Task[None]) -> None:
+            _advance(self._kept.pop(task))
+            if task.cancelled():
+                self.own(work)
+
+        task = asyncio.get_running_loop().create_task(work())
+        keeper = self._kept[task] = _keep(task)
+        _advance(keeper)
+        task.add_done_callback(end)
 
     def close_one(self, plugin: str, timeout: float) -> bool:
         """Stop the loop of one plugin, if it has one; whether it has stopped in time."""
         with self._lock:
             thread = self._threads.pop(plugin, None)
-        return thread is None or thread.close(timeout)
+        if thread is None:
+            return True
+        thread.stop()
+        return thread.ended(timeout)
+
+    def close(self, timeout: float) -> int:
+        """Stop all loops, within ``timeout`` seconds; return how many have not stopped."""
+        import time
+
+        with self._lock:
+            threads = list(self._threads.values())
+            self._threads.clear()
+        for thread in threads:
+            thread.stop()
+        end = time.monotonic() + timeout
+        return sum(not thread.ended(max(0.0, end - time.monotonic())) for thread in threads)
 
     def names(self) -> list[str]:
         """Return whose loops run."""
@@ -102,9 +227,8 @@ class LoopPool:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's threads: none of them runs here."""
-        self._lock = threading.Lock()
-        self._threads = {}
-        self._tasks = set()
+        self._lock = threading.RLock()
+        self._threads.clear()
 
 
 class CallbackStep:
@@ -126,6 +250,11 @@ class CallbackStep:
         self._frame: flow.Frame | None = None
         self._task: asyncio.Future[Outcome] | None = None
 
+    @property
+    def on_callers_loop(self) -> bool:
+        """Whether :meth:`wait_async` runs it on the loop of its caller."""
+        return self._callback.plugin == LOCAL
+
     def wait(self) -> Outcome:
         """Run it on a loop of Thea's and block until it is done."""
         if on_loop_thread():
@@ -134,7 +263,7 @@ class CallbackStep:
                 "an asynchronous callback was to be waited for on one of Thea's event loops; await atrigger instead"
             )
         frame = flow.enter(*self._keys)
-        future = self._loops.loop_of(self._callback.plugin).submit(_contained(self._coroutine))
+        future = self._loops.submit(self._callback.plugin, self._coroutine)
         try:
             return future.result()
         except BaseException:
@@ -152,7 +281,7 @@ class CallbackStep:
         await asyncio.wait({self._task})
         self._frame.alive = False
         if self._task.cancelled():
-            return None, asyncio.CancelledError()
+            return None, _cancelled()
         return self._task.result()
 
     def _start(self) -> tuple[flow.Frame, asyncio.Future[Outcome]]:
@@ -161,10 +290,11 @@ class CallbackStep:
 
         frame = flow.enter(*self._keys)
         try:
-            if self._callback.plugin == LOCAL:
-                return frame, asyncio.get_running_loop().create_task(_contained(self._coroutine))
-            loop = self._loops.loop_of(self._callback.plugin)
-            return frame, asyncio.wrap_future(loop.submit(_contained(self._coroutine)))
+            if not self.on_callers_loop:
+                return frame, _waiter(self._loops.submit(self._callback.plugin, self._coroutine))
+            task = asyncio.get_running_loop().create_task(_contained(self._coroutine))
+            task.add_done_callback(lambda _: _discard(self._coroutine))
+            return frame, task
         finally:
             flow.suspend(frame)
 
@@ -181,3 +311,80 @@ async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Outcome:
         return await coroutine, None
     except BaseException as error:  # KeyboardInterrupt too: the caller re-raises it
         return None, error
+
+
+def _discard(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Close a coroutine that never began, because its task was cancelled before; one that has ended stays as it is."""
+    import inspect
+
+    if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        coroutine.close()
+
+
+def _waiter(future: Future[Outcome]) -> asyncio.Future[Outcome]:
+    """Make a future of another loop one of the running loop, which may be closed before it is done."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[Outcome] = loop.create_future()
+
+    def settle() -> None:
+        if not waiter.done():
+            waiter.set_result((None, _cancelled()) if future.cancelled() else future.result())
+
+    def tell(_: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle)
+
+    future.add_done_callback(tell)
+    waiter.add_done_callback(lambda done: future.cancel() if done.cancelled() else None)
+    return waiter
+
+
+async def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel whatever runs on the loop and let it end, as ``asyncio.run`` does."""
+    import asyncio
+
+    await asyncio.sleep(0)  # let begin what has been submitted
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    await loop.shutdown_asyncgens()
+
+
+async def _keep(task: asyncio.Task[None]) -> AsyncGenerator[None]:
+    """Make the running loop wait for ``task`` before it is closed: a loop waits for its asynchronous generators."""
+    import asyncio
+
+    try:
+        yield
+    except GeneratorExit:
+        await asyncio.wait({task})
+        raise
+
+
+def _advance(keeper: AsyncGenerator[None]) -> None:
+    """Take a keeper to its ``yield``, or from there to its end."""
+    with suppress(StopIteration, StopAsyncIteration, RuntimeError):  # the last: it is being closed, and waits itself
+        keeper.__anext__().__await__().send(None)
+
+
+def _stop_all(threads: dict[str, LoopThread]) -> None:
+    for thread in threads.values():
+        thread.stop()
+
+
+def _answered(outcome: Outcome) -> Future[Outcome]:
+    from concurrent.futures import Future
+
+    future: Future[Outcome] = Future()
+    future.set_result(outcome)
+    return future
+
+
+def _cancelled() -> BaseException:
+    import asyncio
+
+    return asyncio.CancelledError()

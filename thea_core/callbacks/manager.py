@@ -6,6 +6,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import suppress
+from functools import partial
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
@@ -15,9 +18,9 @@ from thea_core.callbacks.chain import ChainEntry, local_place, ordered
 from thea_core.callbacks.compiler import Chain, Support, compile_chain
 from thea_core.callbacks.failures import FailureLog, short_text
 from thea_core.callbacks.forking import watch
-from thea_core.callbacks.history import Failure, History, Observer, Recorder, Seat
+from thea_core.callbacks.history import Failure, History, Observer, Recorder, Seat, check_observer
 from thea_core.callbacks.hooks import Hook, HookTable, Kind, suggestion
-from thea_core.callbacks.loops import CallbackStep, LoopPool, on_loop_thread
+from thea_core.callbacks.loops import Abandoned, CallbackStep, LoopPool, on_loop_thread
 from thea_core.callbacks.occurrences import begin_occurrence
 from thea_core.callbacks.registration import PluginBinding, Registration, bind_plugin
 from thea_core.errors import HookCallError, ReentrancyError, RegistrationError
@@ -155,8 +158,7 @@ class CallbackManager:
         Raises:
             RegistrationError: it is no function, or an asynchronous one.
         """
-        if not callable(observer) or is_async(observer):
-            raise RegistrationError(f"add_observer: give a plain function of one CallRecord, not {observer!r}")
+        check_observer(observer)
         with self._lock:
             seat = self._recorder.add_observer(observer)
             self._publish()
@@ -229,9 +231,11 @@ class CallbackManager:
             return [ChainEntry.of(each) for each in self._callbacks_of(known)]
 
     def close(self, timeout: float = 5.0) -> int:
-        """Stop the event loops of callbacks, within ``timeout`` seconds in all; return how many did not stop."""
-        end = time.monotonic() + timeout
-        return sum(not self._loops.close_one(name, max(0.0, end - time.monotonic())) for name in self._loops.names())
+        """Stop the event loops of callbacks, within ``timeout`` seconds in all; return how many did not stop.
+
+        What runs on them is cancelled. A loop that is needed afterwards is started anew.
+        """
+        return self._loops.close(timeout)
 
     # For the other parts of Thea
 
@@ -296,11 +300,11 @@ class CallbackManager:
         return self._loops.close_one(name, timeout)
 
     def invoke(self, callback: Callback, **arguments: Any) -> Generator[Step, Any, Any]:
-        """Steps that call one callback by itself, with its row; what it raises is raised (SystemExit too)."""
+        """Steps that call one callback by itself, without a row; what it raises is raised (SystemExit too)."""
         given = callback.arguments
         named = {name: arguments[name] for name in (*given.keyword, *given.rest)}
         value = callback.function(*(arguments[name] for name in given.positional), **named)
-        if callback.is_async:
+        if type(value) is CoroutineType:
             value, error = yield self.step_for(callback, value)
             if error is not None:
                 raise error
@@ -379,6 +383,8 @@ class CallbackManager:
         """Log what a callback raised and return what to note in the row; KeyboardInterrupt passes."""
         if isinstance(error, KeyboardInterrupt):
             raise error
+        if isinstance(error, Abandoned):
+            return Failure(0, "cancelled", None)
         self._failures.report(callback.plugin, callback.hook.name, callback.name, error)
         return Failure(0, "error", short_text(error))
 
@@ -402,15 +408,18 @@ class CallbackManager:
 
     # Within
 
-    async def _drive_all(self, steps: Generator[Step, Any, Any]) -> Any:
+    async def _drive_all(self, steps: Generator[CallbackStep, Any, Any]) -> Any:
         """Like ``adrive``; but a cancellation passes at once, and a task of the manager's does the rest."""
         try:
             step = next(steps)
             while True:
                 try:
                     result = await step.wait_async()
+                except GeneratorExit:  # thrown away with its loop: there is nothing left to run on
+                    steps.close()
+                    raise
                 except BaseException:  # only a cancellation comes here: a callback's failure is a result
-                    self._loops.own(_finish(steps, step))
+                    self._loops.own(partial(_finish, steps, step))
                     raise
                 step = steps.send(result)
         except StopIteration as end:
@@ -486,25 +495,26 @@ class _EventStep:
             flow.leave(frame)
 
 
-async def _finish(steps: Generator[Step, Any, Any], step: Step) -> None:
+async def _finish(steps: Generator[CallbackStep, Any, Any], step: CallbackStep) -> None:
     """Do the rest of a chain whose caller was cancelled.
 
-    Where this task is cancelled too (the host's loop is being closed), the callback under way is given up, and what is
-    left runs as from ``trigger``.
+    Where this task is cancelled too, the host's loop is being closed. A callback on that loop is cancelled with it; one
+    on the loop of its plugin goes on, but nobody waits for it any more, and the next one is called.
     """
     import asyncio
 
-    try:
+    with suppress(StopIteration):
         while True:
             try:
-                result = await step.wait_async()
-            except asyncio.CancelledError as cancelled:
-                step = steps.send((None, cancelled))
-                while True:
-                    step = steps.send(step.wait())
-            step = steps.send(result)
-    except StopIteration:
-        pass
+                value, error = await step.wait_async()
+            except asyncio.CancelledError:
+                if step.on_callers_loop:
+                    step.cancel()
+                    continue
+                value, error = None, Abandoned()
+            if step.on_callers_loop and isinstance(error, asyncio.CancelledError):
+                error = Abandoned()  # by the host: not its failure
+            step = steps.send((value, error))
 
 
 def _refuse_on_loop(hook: Hook) -> None:
