@@ -21,12 +21,12 @@ _SHAPE = "a context holds only dict with str keys, list, str, int, finite float,
 
 
 def copy_context(context: Context) -> Context:
-    """Return a copy of ``context`` at every depth; values of subclasses become plain ones.
+    """Return a copy of ``context`` at every depth; keys and values of subclasses become plain ones.
 
     Raises:
         ContextError: it is not JSON-shaped, or lacks ``user_id`` or ``state`` (both ``str``); names the place.
     """
-    if not isinstance(context, dict):
+    if not issubclass(type(context), dict):  # not isinstance: an object may lie about its class
         raise ContextError(f"a context must be a dict, not {type(context).__name__}")
     copy = dict.copy(context)
     if not is_flat(copy):
@@ -58,13 +58,17 @@ def _copy_deeply(context: Context) -> Context:
     except _Unfit as unfit:
         path = "context" + "".join(f"[{key!r}]" for key in reversed(unfit.path))
         raise ContextError(f"{path} {unfit.problem}; {_SHAPE}", path=path) from None
+    except RecursionError:
+        raise
     except RuntimeError as error:  # dictionary changed size during iteration
         raise ContextError(f"the context was changed while it was read: {error}") from error
 
 
 def _incomplete(context: Context) -> ContextError:
+    from reprlib import repr as short
+
     key = "state" if type(context.get("user_id")) is str else "user_id"
-    found = f"is {context[key]!r}" if key in context else "is missing"
+    found = f"is {short(context[key])}" if key in context else "is missing"
     return ContextError(f"context[{key!r}] {found}; it must be a str", path=f"context[{key!r}]")
 
 
@@ -80,18 +84,24 @@ def _copy_dict(source: dict[Any, Any], depth: int) -> dict[str, Any]:
         raise _Unfit(f"is more than {MAX_DEPTH} deep, or contains itself")
     copy: dict[str, Any] = {}
     for key, value in source.items():
-        if type(key) is not str:
-            raise _Unfit(f"has the key {key!r}, which is {type(key).__name__}, not str")
+        name = key if type(key) is str else _plain_key(key)
         kind = type(value)
         if kind is str or kind is bool or kind is _NONE:
-            copy[key] = value
+            copy[name] = value
         else:
             try:
-                copy[key] = _copy_value(value, kind, depth - 1)
+                copy[name] = _copy_value(value, kind, depth - 1)
             except _Unfit as unfit:
-                unfit.path.append(key)
+                unfit.path.append(name)
                 raise
     return copy
+
+
+def _plain_key(key: Any) -> str:
+    """Return a key that is of a subclass of str as a plain one. Others are not shown: their repr may do anything."""
+    if issubclass(type(key), str):
+        return str.__str__(key)
+    raise _Unfit(f"has a key that is {type(key).__name__}, not str")
 
 
 def _copy_list(source: list[Any], depth: int) -> list[Any]:
