@@ -45,7 +45,7 @@ class Definition:
 
     Raises:
         DefinitionError: a state is unknown, cannot be reached, or is a dead end that is not final; or something is
-            written twice. It names all that was found.
+            written twice, or is no name. It names all that was found.
     """
 
     __slots__ = ("_targets", "error", "final", "initial", "states")
@@ -59,17 +59,22 @@ class Definition:
         final: Iterable[str] = (),
         states: Iterable[str] | None = None,
     ) -> None:
-        given, problems = _read(DEFAULT_TRANSITIONS if transitions is None else transitions)
-        named = list(states) if states is not None else [*(each for each in given if each != ANY), *final]
-        problems += [f"the state {name!r} is listed twice" for name, count in Counter(named).items() if count > 1]
-        self.initial = initial
-        self.error = error
-        self.final = frozenset(final)
-        self.states = tuple(dict.fromkeys(named))
-        problems += _unknown(given, self.states, initial, error, self.final)
+        problems: list[str] = []
+        given = _read(DEFAULT_TRANSITIONS if transitions is None else transitions, problems)
+        ends = _names("final", final, problems)
+        listed = None if states is None else _names("states", states, problems)
+        roles = {"initial": initial, "error": error}
+        problems += [f"{role} must be {_NAME}, not {name!r}" for role, name in roles.items() if not _named(name)]
+        if problems:  # what follows from them would only confuse
+            raise DefinitionError(problems)
+        self.initial, self.error = map(str.__str__, roles.values())
+        self.final = frozenset(ends)
+        own = (*(each for each in given if each != ANY), *ends)
+        self.states = tuple(dict.fromkeys(own if listed is None else listed))
+        problems = _unknown(given, self.states, self.initial, self.error, ends)
         if problems:
             raise DefinitionError(problems)
-        everywhere = (*given.pop(ANY, ()), error)
+        everywhere = (*given.pop(ANY, ()), self.error)
         self._targets = {
             state: tuple(dict.fromkeys((*given.get(state, ()), *(each for each in everywhere if each != state))))
             for state in self.states
@@ -83,7 +88,7 @@ class Definition:
         """Build a definition from the ``[fsm]`` table of a configuration: the same keys as the arguments.
 
         Raises:
-            DefinitionError: also where a key is unknown or has the wrong type.
+            DefinitionError: also where a key is unknown.
         """
         known = ("transitions", "initial", "error", "final", "states")
         problems = [
@@ -91,19 +96,13 @@ class Definition:
             for key in table
             if key not in known
         ]
-        problems += [
-            f"{key} must be a string, not {table[key]!r}" for key in ("initial", "error") if not _is(table, key)
-        ]
-        problems += [
-            f"{key} must be an array of strings, not {table[key]!r}"
-            for key in ("final", "states")
-            if key in table and not _strings(table[key])
-        ]
-        if not isinstance(table.get("transitions", {}), Mapping):
-            problems.append(f"transitions must be a table, not {table['transitions']!r}")
+        try:
+            definition = cls(**{key: table[key] for key in known if key in table})
+        except DefinitionError as error:
+            raise DefinitionError(problems + error.problems) from None
         if problems:
             raise DefinitionError(problems)
-        return cls(**table)
+        return definition
 
     def targets(self, state: str) -> tuple[str, ...]:
         """Return the states to which ``state`` may go, in the order in which they are written.
@@ -141,40 +140,52 @@ class Definition:
         ]
 
 
-def _is(table: Mapping[str, Any], key: str) -> bool:
-    return key not in table or isinstance(table[key], str)
+_NAME = f"the name of a state (a str that is neither blank nor {ANY!r})"
 
 
-def _strings(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+def _named(name: object) -> bool:
+    return isinstance(name, str) and bool(name.strip()) and name != ANY
 
 
-def _read(transitions: Mapping[str, Iterable[str]]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Return the transitions with what is wrong about their form."""
-    read: dict[str, tuple[str, ...]] = {}
-    problems = []
-    for source, targets in transitions.items():
-        if isinstance(targets, str) or not _strings(tuple(targets)):
-            problems.append(f"the targets of {source!r} must be several names of states, not {targets!r}")
-            continue
-        read[source] = tuple(targets)
-        problems += [
-            f"the transition {source!r} -> {target!r} is written twice"
-            for target, count in Counter(read[source]).items()
-            if count > 1
-        ]
-    return read, problems
+def _names(what: str, given: object, problems: list[str]) -> tuple[str, ...]:
+    """Return several names of states; what is wrong about them is added to ``problems``."""
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        problems.append(f"{what} must be several names of states, not {given!r}")
+        return ()
+    names = tuple(given)
+    wrong = [name for name in names if not _named(name)]
+    problems += [f"{what} must hold names of states, and {name!r} is not {_NAME}" for name in wrong]
+    if wrong:
+        return ()
+    names = tuple(map(str.__str__, names))  # a member of a StrEnum is a name too
+    problems += [f"{what} holds {name!r} twice" for name, count in Counter(names).items() if count > 1]
+    return names
+
+
+def _read(transitions: object, problems: list[str]) -> dict[str, tuple[str, ...]]:
+    """Return the transitions; what is wrong about their form is added to ``problems``."""
+    if not isinstance(transitions, Mapping):
+        problems.append(f"transitions must be a mapping of states to states, not {transitions!r}")
+        return {}
+    wrong = [source for source in transitions if source != ANY and not _named(source)]
+    problems += [f"transitions has the source {source!r}, which is not {_NAME}" for source in wrong]
+    return {
+        str.__str__(source): _names(f"the targets of {source!r}", given, problems)
+        for source, given in transitions.items()
+        if source not in wrong
+    }
 
 
 def _unknown(
-    given: Mapping[str, tuple[str, ...]], states: tuple[str, ...], initial: str, error: str, final: frozenset[str]
+    given: Mapping[str, tuple[str, ...]], states: tuple[str, ...], initial: str, error: str, final: tuple[str, ...]
 ) -> list[str]:
     uses = [(initial, "is the initial state"), (error, "is the error state")]
     uses += [(state, "is named in final") for state in final]
     uses += [(source, "has transitions") for source in given if source != ANY]
     uses += [(target, f"is a target of {source!r}") for source, targets in given.items() for target in targets]
     return [
-        f"the state {state!r} {use}, but is no state{suggestion(state, states)}; the states are: {', '.join(states)}"
+        f"the state {state!r} {use}, but is no state{suggestion(state, states)}; the states are: {', '.join(states)}; "
+        "correct the name, or give it transitions"
         for state, use in dict.fromkeys(uses)
         if state not in states
     ]
