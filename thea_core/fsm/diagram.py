@@ -12,7 +12,7 @@ __all__ = ["draw"]
 
 
 def draw(definition: Definition, form: str = "text", *, current: str | None = None) -> str:
-    """Return the diagram of ``definition``.
+    """Return the diagram of ``definition``. Control characters in the names of states are shown as escapes.
 
     Args:
         definition: what to draw.
@@ -22,7 +22,7 @@ def draw(definition: Definition, form: str = "text", *, current: str | None = No
     Raises:
         ValueError: there is no such form, or no such state.
     """
-    if form not in _FORMS:
+    if form not in tuple(_FORMS):
         raise ValueError(f"there is no diagram form {form!r}; the forms are: {', '.join(_FORMS)}")
     if current is not None and current not in definition:
         raise ValueError(f"there is no state {current!r}; the states are: {', '.join(definition.states)}")
@@ -30,20 +30,21 @@ def draw(definition: Definition, form: str = "text", *, current: str | None = No
 
 
 def _text(definition: Definition, current: str | None) -> Iterator[str]:
-    width = max(map(len, definition.states))
+    width = max(len("any state"), *(len(_shown(each)) for each in definition.states))
     for state in definition.states:
         mark = ">" if state == current else " "
-        targets = [each for each in definition.targets(state) if each != definition.error]
+        targets = [_shown(each) for each in definition.targets(state) if each != definition.error]
         note = " (final)" if state in definition.final else ""
-        yield f"{mark} {state:<{width}} -> {' | '.join(targets)}{note}".rstrip()
-    yield f"  {'any state':<{width}} -> {definition.error}"
+        yield f"{mark} {_shown(state):<{width}} -> {' | '.join(targets)}{note}".rstrip()
+    yield f"  {'any state':<{width}} -> {_shown(definition.error)}"
 
 
 def _mermaid(definition: Definition, current: str | None) -> Iterator[str]:
     names = {state: f"s{number}" for number, state in enumerate(definition.states)}
     yield "stateDiagram-v2"
     for state, name in names.items():
-        yield f"    state {_quoted(state)} as {name}"
+        label = _shown(state).replace("#", "#35;").replace('"', "#quot;")
+        yield f'    state "{label}" as {name}'
     yield f"    [*] --> {names[definition.initial]}"
     for source, target in _edges(definition):
         yield f"    {names[source]} --> {names[target]}"
@@ -59,7 +60,7 @@ def _dot(definition: Definition, current: str | None) -> Iterator[str]:
     yield "digraph thea {"
     yield "    rankdir=LR;"
     yield "    node [shape=box, style=rounded];"
-    yield '    "" [shape=point];'
+    yield '    "" [shape=point];'  # no state has an empty name
     for state in definition.states:
         options = ["peripheries=2"] if state in definition.final else []
         options += ["penwidth=3"] if state == current else []
@@ -77,8 +78,15 @@ def _edges(definition: Definition) -> Iterator[tuple[str, str]]:
             yield source, target
 
 
+def _shown(name: str) -> str:
+    """Return a name on one line, whatever characters it has; two names never look the same."""
+    if name.isprintable() and "\\" not in name:
+        return name
+    return "".join(each if each.isprintable() and each != "\\" else ascii(each)[1:-1] for each in name)
+
+
 def _quoted(name: str) -> str:
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + _shown(name).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 _FORMS: dict[str, Callable[[Definition, str | None], Iterator[str]]] = {
