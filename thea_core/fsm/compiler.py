@@ -2,8 +2,8 @@
 
 What a compiled transition does, in order: refuse nesting; copy and check the context; legality; pre callbacks; the
 state; post callbacks; check the context once more; one row for the history; then end by an exception, or tell
-``on_state_change``. What is rare (a callback that returns another context, raises or is asynchronous) is left to the
-functions of :class:`TransitionSupport`.
+``on_state_change``. What is rare (a callback that returns another context, raises or is asynchronous) is left to
+:class:`~thea_core.fsm.verdicts.Judge` and the functions of :class:`TransitionSupport`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 
 from thea_core.callbacks import flow
 from thea_core.callbacks.compiler import build_function, indented, log_names, record_lines
+from thea_core.callbacks.failures import short_text
 from thea_core.callbacks.history import Call, Failure, Recorder, Shape
 from thea_core.callbacks.hooks import Hook
+from thea_core.callbacks.steps import Steps, drive
+from thea_core.errors import TransitionVeto
+from thea_core.fsm.context import copy_context
 from thea_core.fsm.phases import Member
+from thea_core.fsm.verdicts import Judge, checked, own_copy
 from thea_core.types import Context
 
 __all__ = ["CompiledTransition", "TransitionSupport", "compile_transition"]
-
-Judged = tuple[Any, "list[Failure] | None", "BaseException | None"]
-"""What became of one callback: the context to go on with, the failures so far, what ends the transition if anything."""
 
 
 class TransitionSupport(NamedTuple):
@@ -31,17 +33,15 @@ class TransitionSupport(NamedTuple):
     Attributes:
         key: the engine, for the flow.
         pre, post: the hooks.
-        copy: copies and checks a context.
-        checked: checks a context that callbacks may have changed; returns it, and what is wrong with it.
+        judge: judges what callbacks do.
         refuse_nested: raises where a transition may not start now.
+        refuse_waiting: raises where a synchronous call would wait for itself.
         refuse_illegal: raises because the source state is unknown, or has no such transition.
-        adopt: judges what a callback returned, or changed in place.
-        judge: judges what a callback raised.
         step: makes the step that waits for a coroutine of a callback.
-        end: steps that end a transition by an exception; they raise it.
+        end: steps that do what is to be done before a transition ends by an exception.
         tell: steps that fire ``on_state_change``.
         told: whether that event has any callback.
-        drive: runs steps in the calling thread.
+        waits: whether any callback that a transition may lead to is asynchronous.
         recorder: takes the rows.
         now: nanoseconds.
         busy: the running calls of chains.
@@ -51,17 +51,15 @@ class TransitionSupport(NamedTuple):
     key: object
     pre: Hook
     post: Hook
-    copy: Callable[[Context], Context]
-    checked: Callable[[Context], tuple[Context, BaseException | None]]
+    judge: Judge
     refuse_nested: Callable[[], None]
+    refuse_waiting: Callable[[], None]
     refuse_illegal: Callable[[str, str], None]
-    adopt: Callable[..., Judged]
-    judge: Callable[..., tuple[list[Failure], BaseException | None]]
     step: Callable[[Any, Any], Any]
-    end: Callable[..., Any]
-    tell: Callable[[str, str, str], Any]
+    end: Callable[..., Steps[None]]
+    tell: Callable[[str, str, str], Steps[None]]
     told: bool
-    drive: Callable[[Any], Any]
+    waits: bool
     recorder: Recorder
     now: Callable[[], int]
     busy: list[int]
@@ -85,6 +83,7 @@ def compile_transition(
 ) -> CompiledTransition:
     """Compile the transition to ``target``, legal from ``sources``."""
     writer = _Writer(target, pre, post, support)
+    recorder = support.recorder
     members = [*pre, *post]
     names = {
         "_key": support.key,
@@ -93,48 +92,86 @@ def compile_transition(
         "_members": members,
         "_target": target,
         "_sources": sources,
-        "_copy": support.copy,
-        "_checked": support.checked,
+        "_copy": copy_context,
+        "_own": own_copy,
+        "_checked": checked,
         "_refuse_nested": support.refuse_nested,
+        "_refuse_waiting": support.refuse_waiting,
         "_refuse_illegal": support.refuse_illegal,
-        "_adopt": support.adopt,
-        "_judge": support.judge,
+        "_adopt": support.judge.adopt,
+        "_judge": support.judge.judge,
         "_step": support.step,
         "_end": support.end,
+        "_leaving": _leaving,
         "_tell": support.tell,
-        "_drive": support.drive,
+        "_drive": drive,
         "_fill": _fill,
+        "_ended": _ended,
+        "_cancelled": _canceller(recorder, writer.shape, support.now),
         "_now": support.now,
-        **log_names(support.recorder, writer.shape),
+        **log_names(recorder, writer.shape),
         "_busy": support.busy,
         "_begin": support.busy.append,
         "_end_call": support.busy.remove,
+        "_enter": flow.enter,
+        "_leave": flow.leave,
         "_Coroutine": CoroutineType,
         **{f"_c{index}": member.callback.function for index, member in enumerate(members)},
         **{f"_call{index}": member.call for index, member in enumerate(members)},
     }
     return CompiledTransition(
-        build_function(writer.function(waits=True), names, f"<transition to {target}>"),
-        build_function(writer.function(waits=False), names, f"<transition to {target}>"),
+        build_function(writer.function(waits=True), names, f"<transition to {target!a}>"),
+        build_function(writer.function(waits=False), names, f"<transition to {target!a}>"),
     )
 
 
-def _fill(
-    times: Sequence[int | None], failures: list[Failure] | None, ending: BaseException | None, count: int
-) -> tuple[Any, ...]:
-    """Return the row of a transition that ended early: callbacks that were not reached did not run."""
-    from thea_core.callbacks.failures import short_text
-    from thea_core.errors import TransitionVeto
+def _fill(times: Sequence[int | None], failures: Sequence[Failure], last: Failure | None) -> tuple[Any, ...]:
+    """Return the row of a transition in which something failed: callbacks that were not reached did not run.
 
+    Args:
+        times: the times that were taken; those of callbacks that were not reached are None.
+        failures: how callbacks ended.
+        last: how the transition ended; None where well.
+    """
+    count = len(times) - 2  # the first and the last time are those of the transition itself
     known = [each for each in times if each is not None]
-    reached = len(known) - 2  # the first and the last time are those of the transition itself
-    failures = [*(failures or ()), *(Failure(position, "", None) for position in range(reached, count))]
-    if ending is not None:
-        outcome = "veto" if isinstance(ending, TransitionVeto) else "error"
-        failures.append(Failure(count, outcome, short_text(ending)))
-    last = known.pop()
-    filled = [*known, *known[-1:] * (len(times) - 1 - len(known)), last]
-    return (*filled, failures or None)
+    reached = len(known) - 2
+    filled = [*known[:-1], *known[-2:-1] * (count - reached), known[-1]]
+    not_called = (Failure(position, "", None) for position in range(reached, count))
+    return (*filled, [*failures, *not_called, *([last] if last else ())])
+
+
+def _ended(ending: BaseException | None, position: int) -> Failure | None:
+    """Return how a transition ended."""
+    if ending is None:
+        return None
+    return Failure(position, "veto" if isinstance(ending, TransitionVeto) else "error", short_text(ending))
+
+
+def _canceller(recorder: Recorder, shape: Shape, now: Callable[[], int]) -> Callable[..., None]:
+    """Return what records a transition that was cancelled while it waited for a callback."""
+
+    def cancelled(
+        position: int, times: Sequence[int | None], failures: Sequence[Failure] | None, reason: BaseException
+    ) -> None:
+        if isinstance(reason, GeneratorExit):
+            return  # the garbage collector's doing, which may come while a lock of the recorder is held
+        count = len(times) - 2
+        end = now()
+        times = [end if number in (position + 1, count + 1) else each for number, each in enumerate(times)]
+        stopped = [Failure(number, "cancelled", None) for number in (position, count)]
+        recorder.record(recorder.log(shape), _fill(times, [*(failures or ()), stopped[0]], stopped[1]))
+
+    return cancelled
+
+
+def _leaving(ending: BaseException) -> BaseException:
+    """Return what can leave a generator or a coroutine, in place of what cannot."""
+    if not isinstance(ending, StopIteration):
+        return ending
+    error = RuntimeError("a callback raised StopIteration, which cannot leave a coroutine")
+    error.__cause__ = ending
+    return error
 
 
 class _Writer:
@@ -151,23 +188,30 @@ class _Writer:
 
     def function(self, *, waits: bool) -> list[str]:
         """Return the lines of one of the two functions."""
-        edition = self._support.edition
+        support = self._support
+        # A task that is spawned within must find the engine running; what only blocks this thread needs no frame.
+        framed = not waits or any(member.callback.is_async for member in (*self._pre, *self._post))
         return [
             f"def {flow.COMPILED}(_given, _note=None):",
             *([] if waits else ["    if False: yield"]),
+            *(["    _refuse_waiting()"] if waits and support.waits else []),
             "    if _busy: _refuse_nested()",
             "    _work = _copy(_given)",
+            *([] if waits else ["    _given = _copy(_work)"]),  # others may change theirs while this one waits
             "    _user = _work['user_id']",
             "    _source = _work['state']",
             "    if _source not in _sources: _refuse_illegal(_source, _target)",
             "    _on, _hook = _key, None",  # for the flow: see there
-            f"    _begin({edition})",
+            *(["    _frame = _enter(_key)"] if framed else []),
+            f"    _begin({support.edition})",
             "    try:",
             *indented(indented(self._phases(waits=waits))),
             *indented(indented(self._ending(waits=waits))),
             "        return _work",
             "    finally:",
-            f"        _end_call({edition})",
+            f"        _end_call({support.edition})",
+            *(["        _leave(_frame)"] if framed else []),
+            "        _ending = None",  # an exception that holds this frame by its traceback
         ]
 
     def _shape(self) -> Shape:
@@ -206,23 +250,26 @@ class _Writer:
 
     def _call(self, index: int, member: Member, state: str, *, waits: bool) -> list[str]:
         plain = member.local and not member.callback.arguments.keyword
-        given = "_work" if member.local else "_copy(_work)"
+        given = "_work" if member.local else "_o"
         call = f"_c{index}(_work)" if plain else f"_call{index}({given}, _source, _target, None)"
-        quick = f"_work.get('user_id') == _user and _work.get('state') == {state}"
-        unchanged = f"(_r is None or _r is _work) and {quick}" if member.local else "_r is None"
+        # That a local callback has left user and state alone is seen by identity: an __eq__ could do anything.
+        kept = f"_work.get('user_id') is _user and _work.get('state') is {state}"
+        unchanged = f"(_r is None or _r is _work) and {kept}" if member.local else "_r is None"
+        judged = f"_failures, _ending = _judge(_members[{index}], {index}, _e, _failures)"
         adopt = f"_adopt(_members[{index}], {index}, _r, (_work, _user, {state}), _failures)"
         lines = [
+            *([] if member.local else ["_o, _ending = _own(_work)", "if _ending is not None: break"]),
             "try:",
             f"    _r = {call}",
             "except BaseException as _e:",  # _judge passes KeyboardInterrupt on
-            f"    _failures, _ending = _judge(_members[{index}], {index}, _e, _failures)",
+            f"    {judged}",
             "else:",
             f"    if not ({unchanged}):",
             "        _e = None",
             "        if type(_r) is _Coroutine:",
-            *indented(indented(indented(_wait(index, waits=waits)))),
+            *indented(indented(indented(self._wait(index, waits=waits)))),
             "        if _e is not None:",
-            f"            _failures, _ending = _judge(_members[{index}], {index}, _e, _failures)",
+            f"            {judged}",
             "        else:",
             f"            _work, _failures, _ending = {adopt}",
         ]
@@ -230,37 +277,41 @@ class _Writer:
             lines.append(f"_t{index + 1} = _now()")
         return [*lines, "if _ending is not None: break"]
 
+    def _wait(self, index: int, *, waits: bool) -> list[str]:
+        step = f"_step(_members[{index}], _r)"
+        if waits:
+            return [f"_r, _e = {step}.wait()"]
+        return [
+            f"_s = {step}",
+            "try: _r, _e = yield _s",
+            "except BaseException as _e:",  # the host's cancellation: what was begun must not go on
+            "    _s.cancel()",
+            *([f"    _cancelled({index}, ({self._row_times()}), _failures, _e)"] if self._timed else []),
+            "    raise",
+        ]
+
     def _ending(self, *, waits: bool) -> list[str]:
         end = "_end(_ending, _given, _target, _note)"
-        lines = self._record()
-        lines.append("if _ending is not None: " + (f"_drive({end})" if waits else f"yield from {end}"))
-        if self._support.told:
-            tell = "_tell(_user, _source, _target)"
-            lines.append(f"_drive({tell})" if waits else f"yield from {tell}")
-        return lines
+        tell = "_tell(_user, _source, _target)"
+        return [
+            *self._record(),
+            "if _ending is not None:",
+            *([f"    _drive({end})"] if waits else ["    _ending = _leaving(_ending)", f"    yield from {end}"]),
+            "    raise _ending",
+            *([f"_drive({tell})" if waits else f"yield from {tell}"] if self._support.told else []),
+        ]
 
     def _record(self) -> list[str]:
         if not self._timed:
             return []
-        last = self._times - 1
-        times = ", ".join(f"_t{number}" for number in range(self._times))
         count = len(self._pre) + len(self._post)
-        lines = [
-            f"_t{last} = _now()",
-            f"_row = ({times}, None)",
+        return [
+            f"_t{count + 1} = _now()",
+            f"_row = ({self._row_times()}, None)",
             "if _failures or _ending is not None:",
-            f"    _row = _fill(_row[:-1], _failures, _ending, {count})",
+            f"    _row = _fill(_row[:-1], _failures or (), _ended(_ending, {count}))",
+            *record_lines(self._support.recorder, "_row"),
         ]
-        return [*lines, *record_lines(self._support.recorder, "_row")]
 
-
-def _wait(index: int, *, waits: bool) -> list[str]:
-    if waits:
-        return [f"_r, _e = _step(_members[{index}], _r).wait()"]
-    return [
-        f"_s = _step(_members[{index}], _r)",
-        "try: _r, _e = yield _s",
-        "except BaseException:",  # the host's cancellation: what was begun must not go on
-        "    _s.cancel()",
-        "    raise",
-    ]
+    def _row_times(self) -> str:
+        return ", ".join(f"_t{number}" for number in range(self._times))

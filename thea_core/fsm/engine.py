@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from types import CoroutineType
-from typing import Any, TypeVar, overload
+from functools import partial
+from typing import Any, NoReturn, TypeVar, overload
 
 from thea_core.callbacks import flow
-from thea_core.callbacks.failures import short_text
 from thea_core.callbacks.forking import watch
-from thea_core.callbacks.history import Call, Failure, Shape
 from thea_core.callbacks.hooks import suggestion
+from thea_core.callbacks.loops import on_loop_thread
 from thea_core.callbacks.manager import CallbackManager
 from thea_core.callbacks.steps import Steps, adrive, drive
 from thea_core.errors import (
     ContextError,
-    GuardUnavailableError,
     IllegalTransitionError,
     ReentrancyError,
     RegistrationError,
     TransitionVeto,
-    format_traceback,
 )
 from thea_core.fsm.compiler import CompiledTransition, TransitionSupport, compile_transition
-from thea_core.fsm.context import copy_context, is_flat
+from thea_core.fsm.context import copy_context
 from thea_core.fsm.definition import Definition
 from thea_core.fsm.diagram import draw
-from thea_core.fsm.notes import Note, find_note, new_note
-from thea_core.fsm.phases import Member, Phase, Phases
+from thea_core.fsm.failing import Failing
+from thea_core.fsm.notes import Note, Notes
+from thea_core.fsm.phases import Phase, Phases
+from thea_core.fsm.verdicts import Judge
 from thea_core.types import Context
 
 __all__ = ["FSMEngine"]
@@ -68,12 +67,18 @@ class FSMEngine:
     def __init__(
         self, definition: Definition | None = None, *, callbacks: CallbackManager | None = None, max_callbacks: int = 5
     ) -> None:
+        if definition is not None and not isinstance(definition, Definition):
+            raise TypeError(f"FSMEngine: definition must be a Definition, not {definition!r}; use Definition(...)")
+        if type(max_callbacks) is not int or max_callbacks < 1:
+            raise ValueError(f"FSMEngine: max_callbacks must be a whole number, 1 or more, not {max_callbacks!r}")
         self.definition = definition if definition is not None else Definition()
         self.callbacks = callbacks if callbacks is not None else CallbackManager()
         self._phases = Phases(self.definition, self.callbacks, max_callbacks)
+        self._failing = Failing(self, self.definition, self._phases, self.callbacks)
+        self._judge = Judge(self.callbacks)
+        self._notes = Notes()
         self._state_change = self.callbacks.hook("on_state_change")
         self._error = self.callbacks.hook("on_error")
-        self._transition_error = self.callbacks.hook(Phase.ERROR.value)
         self._compiled: dict[tuple[str, bool], CompiledTransition] = {}
         self._runs: dict[str, Callable[[Context], Context]] = {}
         self.callbacks.tell_changes(self)
@@ -105,7 +110,7 @@ class FSMEngine:
         What it returns is the error context to go on with. ``fsm.on_error()(error, context)``, with both, returns the
         error context for an exception that ``handle`` raised just now, and calls :meth:`fail` for any other.
         """
-        return _OnError(self, priority)
+        return _OnError(self._decorator(Phase.ERROR, (), priority), self._report)
 
     # Transitions
 
@@ -123,7 +128,7 @@ class FSMEngine:
 
     def ahandle(self, target: str, context: Context) -> Coroutine[Any, Any, Context]:
         """Do the same as :meth:`handle`; a cancellation leaves everything as it was."""
-        return adrive(self.handle_steps(target, context, new_note(self)))
+        return adrive(self.handle_steps(target, context, self._notes.begin()))
 
     def reset(self, context: Context) -> Context:
         """Take the conversation to the initial state, from any state; otherwise like :meth:`handle`."""
@@ -131,7 +136,7 @@ class FSMEngine:
 
     def areset(self, context: Context) -> Coroutine[Any, Any, Context]:
         """Do the same as :meth:`reset`."""
-        return adrive(self.reset_steps(context, new_note(self)))
+        return adrive(self.reset_steps(context, self._notes.begin()))
 
     def fail(self, error: BaseException, context: Context, target: str | None = None) -> Context:
         """Put the conversation into the error state because of ``error``, and return its error context.
@@ -144,6 +149,8 @@ class FSMEngine:
             context: the context as it was before.
             target: the state that was being entered, where there was one.
         """
+        if self._fails_async():
+            self._refuse_waiting()
         return drive(self.fail_steps(error, context, target))
 
     def afail(self, error: BaseException, context: Context, target: str | None = None) -> Coroutine[Any, Any, Context]:
@@ -171,7 +178,9 @@ class FSMEngine:
         Raises:
             ContextError: the context's state is missing or unknown.
         """
-        return target in self.allowed(context.get("state", ""))
+        if not isinstance(context, dict):
+            raise ContextError(f"a context must be a dict, not {type(context).__name__}")
+        return target in self.allowed(context.get("state"))  # type: ignore[arg-type]
 
     def diagram(self, form: str = "text", *, current: str | None = None) -> str:
         """Return the definition drawn as ``"text"``, ``"mermaid"`` or ``"dot"``, with the state ``current`` marked.
@@ -185,29 +194,29 @@ class FSMEngine:
 
     def handle_steps(self, target: str, context: Context, note: Note | None = None) -> Steps[Context]:
         """Return the steps of :meth:`handle`."""
-        result: Context = yield from self._transition(target).steps(context, note)
-        return result
+        return self._noted_steps(target, context, note, reset=False)
 
     def reset_steps(self, context: Context, note: Note | None = None) -> Steps[Context]:
         """Return the steps of :meth:`reset`."""
-        result: Context = yield from self._transition(self.definition.initial, reset=True).steps(context, note)
-        return result
+        return self._noted_steps(self.definition.initial, context, note, reset=True)
 
     def fail_steps(self, error: BaseException, context: Context, target: str | None = None) -> Steps[Context]:
         """Return the steps of :meth:`fail`."""
+        if not isinstance(error, BaseException):
+            raise TypeError(f"fail: error must be an exception, not {error!r}")
         self._refuse_nested()
         if self.callbacks.busy:
             flow.check_hook(self._error)
-        before = copy_context(context)
-        self._check_state(before["state"])
-        return (yield from self._fail(error, before, target))
+        work = copy_context(context)
+        self._check_state(work["state"])
+        if target is not None and target not in self.definition:
+            self._refuse_illegal(work["state"], target)
+        return (yield from self._failing.steps(error, work, target))
 
     def report_steps(self, error: BaseException, context: Context) -> Steps[Context]:
         """Return the steps of ``fsm.on_error()(error, context)``."""
-        note = find_note(self)
-        if note is not None and note.error is error and note.given == context:
-            return copy_context(note.result)
-        return (yield from self.fail_steps(error, context))
+        noted = self._noted(error, context)
+        return noted if noted is not None else (yield from self.fail_steps(error, context))
 
     def settle_steps(self, state: str, context: Context) -> Steps[Context]:
         """Return steps that set a state without pre and post callbacks, and fire ``on_state_change``."""
@@ -228,6 +237,17 @@ class FSMEngine:
 
     # Within
 
+    def _report(self, error: BaseException, context: Context) -> Context:
+        noted = self._noted(error, context)
+        return noted if noted is not None else self.fail(error, context)
+
+    def _noted(self, error: BaseException, context: Context) -> Context | None:
+        """Return the error context that the last failing call of this flow has made, if it was for just this."""
+        note = self._notes.last()
+        if note is None or note.error is not error or note.result is None or note.given != context:
+            return None
+        return copy_context(note.result)
+
     def _decorator(self, phase: Phase, states: tuple[str, ...], priority: int) -> Callable[[F], F]:
         if any(callable(each) for each in states):
             raise RegistrationError(f"{phase.value} is called before it decorates: write @fsm.{phase.value}(...)")
@@ -239,14 +259,13 @@ class FSMEngine:
 
         return register
 
-    def _register_error_callback(self, function: Callable[..., Any], priority: int) -> None:
-        self._phases.add(Phase.ERROR, function, (), priority)
-
     def _transition(self, target: str, *, reset: bool = False) -> CompiledTransition:
         """Return the functions that lead to a target, compiled if need be."""
         compiled, runs = self._compiled, self._runs  # what is compiled while a chain changes goes with these
         if target not in self.definition:
-            return self._compile(target, reset=reset)
+            refuse = partial(self._refuse_unknown, target)
+            return CompiledTransition(refuse, refuse)
+        target = str.__str__(target)  # a member of a StrEnum is a name too
         if (target, reset) not in compiled:
             compiled[target, reset] = self._compile(target, reset=reset)
             if not reset:
@@ -260,149 +279,45 @@ class FSMEngine:
     def _compile(self, target: str, *, reset: bool) -> CompiledTransition:
         states = self.definition.states
         sources = frozenset(state for state in states if reset or target in self.definition.targets(state))
-        recorder = self.callbacks.recorder
+        pre, post = (self._phases.members(phase, target) for phase in (Phase.PRE, Phase.POST))
         support = TransitionSupport(
             key=self,
             pre=self.callbacks.hook(Phase.PRE.value),
             post=self.callbacks.hook(Phase.POST.value),
-            copy=copy_context,
-            checked=_checked,
-            refuse_nested=self._refuse_nested,
-            refuse_illegal=self._refuse_illegal,
-            adopt=self._adopt,
             judge=self._judge,
+            refuse_nested=self._refuse_nested,
+            refuse_waiting=self._refuse_waiting,
+            refuse_illegal=self._refuse_illegal,
             step=lambda member, coroutine: self.callbacks.step_for(member.callback, coroutine),
             end=self._end,
             tell=self._tell_change,
             told=bool(self.callbacks.chain("on_state_change")),
-            drive=drive,
-            recorder=recorder,
+            waits=self._fails_async() or any(each.callback.is_async for each in (*pre, *post)),
+            recorder=self.callbacks.recorder,
             now=self.callbacks.clock.monotonic_ns,
             busy=self.callbacks.running_calls,
             edition=self.callbacks.edition,
         )
-        pre, post = (self._phases.members(phase, target) for phase in (Phase.PRE, Phase.POST))
         return compile_transition(target, sources, pre, post, support)
 
-    def _adopt(
-        self,
-        member: Member,
-        position: int,
-        result: Any,
-        before: tuple[Context, str, str],
-        failures: list[Failure] | None,
-    ) -> tuple[Context, list[Failure] | None, BaseException | None]:
-        """Return the context to go on with, given what a callback returned, or changed in place.
-
-        ``before`` holds the context that it was given, and the user and state that it must have kept.
-        """
-        work, user_id, state = before
+    def _noted_steps(self, target: str, context: Context, note: Note | None, *, reset: bool) -> Steps[Context]:
         try:
-            adopted = _adopted(result if result is not None else work, user_id, state, copied=not member.local)
-        except ContextError as problem:
-            return work, *self._judge(member, position, problem, failures)
-        return adopted, failures, None
-
-    def _judge(
-        self, member: Member, position: int, problem: BaseException, failures: list[Failure] | None
-    ) -> tuple[list[Failure], BaseException | None]:
-        """Decide what a callback's exception means: a note in the row, and what ends the transition, if anything."""
-        failure, ending = self._judged(member, problem)
-        return [*(failures or ()), failure._replace(position=position)], ending
-
-    def _judged(self, member: Member, problem: BaseException) -> tuple[Failure, BaseException | None]:
-        if isinstance(problem, TransitionVeto):
-            return Failure(0, "veto", short_text(problem)), problem
-        if member.local:
-            if isinstance(problem, KeyboardInterrupt):
-                raise problem
-            return Failure(0, "error", short_text(problem)), problem
-        failure = self.callbacks.contain(member.callback, problem)
-        if member.callback.guard:
-            return failure, GuardUnavailableError(member.callback.plugin, short_text(problem))
-        return failure, None
+            result: Context = yield from self._transition(target, reset=reset).steps(context, note)
+            return result
+        finally:
+            if note is not None:
+                note.under_way = False
 
     def _end(self, ending: BaseException, context: Context, target: str, note: Note | None) -> Steps[None]:
-        """End a transition that began with ``context`` by an exception; an error goes through ``fail`` first."""
-        if not isinstance(ending, TransitionVeto):
+        """Do what is to be done before a transition that began with ``context`` ends by an exception."""
+        try:
             before = copy_context(context)
-            result = yield from self._fail(ending, copy_context(before), target)
-            (note or new_note(self)).fill(ending, before, copy_context(result))
-        raise ending
-
-    def _fail(self, error: BaseException, work: Context, target: str | None) -> Steps[Context]:
-        """Make ``work`` the error context; it belongs to this call."""
-        _set_critical(error)
-        source, user_id = work["state"], work["user_id"]
-        work["state"] = self.definition.error
-        frame = flow.enter(self)
-        try:
-            work = yield from self._run_error_callbacks(error, source, target or source, work)
-            if source != self.definition.error:
-                yield from self._tell_change(user_id, source, self.definition.error)
-            if not flow.running(self._error):  # a transition that fails within on_error is not told again
-                text = format_traceback(error)
-                yield from self.callbacks.fire("on_error", user_id=user_id, error=error, traceback=text)
-        finally:
-            flow.leave(frame)
-        return work
-
-    def _run_error_callbacks(self, error: BaseException, source: str, target: str, work: Context) -> Steps[Context]:
-        """Call the error callbacks, each isolated and with a copy of its own, and adopt each valid result."""
-        members = self._phases.members(Phase.ERROR, self.definition.error)
-        if not members or flow.running(self._transition_error):
-            return work
-        now = self.callbacks.clock.monotonic_ns
-        times, failures = [now()], []
-        call = self.callbacks.begin_call()
-        frame = flow.enter(self._transition_error)
-        try:
-            for position, member in enumerate(members):
-                given = copy_context(work)
-                result, problem = yield from self._call(member, given, source, target, error)
-                if problem is None:
-                    chosen = given if member.local and result is None else result
-                    try:
-                        if chosen is not None:
-                            work = _adopted(chosen, work["user_id"], work["state"], copied=True)
-                    except ContextError as unfit:
-                        problem = unfit
-                times.append(now())
-                if problem is not None:
-                    failures.append(self.callbacks.contain(member.callback, problem)._replace(position=position))
-        finally:
-            flow.leave(frame)
-            self.callbacks.end_call(call)
-        self._record_error_callbacks(members, times, failures)
-        return work
-
-    def _call(
-        self, member: Member, given: Context, source: str, target: str, error: BaseException
-    ) -> Steps[tuple[Any, BaseException | None]]:
-        """Call one error callback; what it raises comes back as a value, but for KeyboardInterrupt."""
-        try:
-            result = member.call(given, source, target, error)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as raised:
-            return None, raised
-        if type(result) is not CoroutineType:
-            return result, None
-        step = self.callbacks.step_for(member.callback, result)
-        try:
-            outcome: tuple[Any, BaseException | None] = yield step
-        except BaseException:  # the host's cancellation: what was begun must not go on
-            step.cancel()
-            raise
-        return outcome
-
-    def _record_error_callbacks(self, members: tuple[Member, ...], times: list[int], failures: list[Failure]) -> None:
-        recorder = self.callbacks.recorder
-        if recorder.active:
-            calls = tuple(Call(Phase.ERROR.value, each.callback.plugin, each.callback.name) for each in members)
-            spans = tuple((number, number + 1, number) for number in range(len(calls)))
-            log = recorder.log(Shape(calls, spans, ((0, len(calls) - 1),)))
-            recorder.record(log, (*times, failures or None))
+        except ContextError as unfit:  # a callback has changed the caller's own dict
+            raise unfit from ending
+        result = None
+        if not isinstance(ending, TransitionVeto):
+            result = copy_context((yield from self._failing.steps(ending, copy_context(before), target)))
+        (note or self._notes.begin()).fill(ending, before, result)
 
     def _tell_change(self, user_id: str, source: str, target: str) -> Steps[None]:
         return self.callbacks.fire("on_state_change", user_id=user_id, old_state=source, new_state=target)
@@ -417,6 +332,25 @@ class FSMEngine:
             )
         flow.check_hook(self._state_change)
 
+    def _fails_async(self) -> bool:
+        """Whether a callback of an event, or for errors, is asynchronous."""
+        events = (self._state_change, self._error)
+        return self._phases.has_async(Phase.ERROR) or any(
+            each.is_async for event in events for each in self.callbacks.chain(event.name)
+        )
+
+    def _refuse_waiting(self) -> None:
+        """Refuse a synchronous call that may have to wait, where it would wait for itself."""
+        if on_loop_thread():
+            raise ReentrancyError(
+                "a transition that may call asynchronous callbacks was started on one of Thea's event loops, where it "
+                "would wait for itself; await ahandle (areset, afail, aon_error) instead"
+            )
+
+    def _refuse_unknown(self, target: Any, context: Context, _note: Note | None = None) -> NoReturn:
+        self._refuse_nested()
+        self._refuse_illegal(copy_context(context)["state"], target)
+
     def _check_state(self, state: object) -> None:
         if state not in self.definition:
             raise ContextError(
@@ -425,7 +359,7 @@ class FSMEngine:
                 path="context['state']",
             )
 
-    def _refuse_illegal(self, source: str, target: str) -> None:
+    def _refuse_illegal(self, source: str, target: str) -> NoReturn:
         self._check_state(source)
         if target not in self.definition:
             known = self.definition.states
@@ -436,12 +370,15 @@ class FSMEngine:
         raise IllegalTransitionError(problem, source=source, target=str(target))
 
 
+_MISSING: Any = object()
+
+
 class _OnError:
     """What ``fsm.on_error()`` returns: a decorator, or with two arguments the way to report an exception."""
 
-    def __init__(self, engine: FSMEngine, priority: int) -> None:
-        self._engine = engine
-        self._priority = priority
+    def __init__(self, register: Callable[[Any], Any], report: Callable[[BaseException, Context], Context]) -> None:
+        self._register = register
+        self._report = report
 
     @overload
     def __call__(self, error: F) -> F: ...
@@ -449,45 +386,5 @@ class _OnError:
     @overload
     def __call__(self, error: BaseException, context: Context) -> Context: ...
 
-    def __call__(self, error: Any, context: Context | None = None) -> Any:
-        if context is not None:
-            return drive(self._engine.report_steps(error, context))
-        self._engine._register_error_callback(error, self._priority)  # noqa: SLF001 -- same module
-        return error
-
-
-def _adopted(result: Any, user_id: str, state: str, *, copied: bool) -> Context:
-    """Return a callback's result if it may take the context's place.
-
-    Raises:
-        ContextError: it may not.
-    """
-    if not isinstance(result, dict):
-        raise ContextError(f"a callback must return a context or None, not {type(result).__name__}")
-    for key, expected in (("user_id", user_id), ("state", state)):
-        if result.get(key) != expected:
-            raise ContextError(
-                f"a callback must leave context[{key!r}] as it was ({expected!r}), and not make it {result.get(key)!r}",
-                path=f"context[{key!r}]",
-            )
-    return copy_context(result) if copied else result
-
-
-def _checked(work: Context) -> tuple[Context, BaseException | None]:
-    if is_flat(work):
-        return work, None
-    try:
-        return copy_context(work), None
-    except ContextError as error:
-        return work, error
-
-
-def _set_critical(error: BaseException) -> None:
-    """Make ``error.critical`` readable for error callbacks."""
-    try:
-        if not hasattr(error, "critical"):
-            error.critical = False  # type: ignore[attr-defined]
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: S110 -- an exception that accepts no attribute, or whose property raises
-        pass
+    def __call__(self, error: Any, context: Any = _MISSING) -> Any:
+        return self._register(error) if context is _MISSING else self._report(error, context)

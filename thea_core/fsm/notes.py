@@ -1,51 +1,76 @@
 """What the last failing ``handle`` of a flow left for ``fsm.on_error()(error, context)``.
 
 A note belongs to a flow: exceptions are shared between users and re-raised, so nothing is kept on them. ``ahandle``
-puts an empty note into its caller's context when it is *called*; the note is then filled by whichever task runs it.
+puts an empty note into its caller's flow when it is *called*; the note is then filled by whichever task runs it, such
+as those of ``asyncio.gather`` and ``asyncio.wait_for``.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
+from itertools import count
 
 from thea_core.types import Context
 
-__all__ = ["Note", "find_note", "new_note"]
+__all__ = ["Note", "Notes"]
+
+_MOST = 1000  # notes of one flow; only a coroutine that is never awaited leaves an empty one behind
 
 
 class Note:
-    """One failing ``handle``: what it raised, what it had been given, and the error context that ``fail`` made."""
+    """One ``handle``: what it raised, what it had been given, and the error context that ``fail`` made.
 
-    __slots__ = ("engine", "error", "given", "previous", "result")
+    Attributes:
+        owner: the notes of the engine.
+        number: tells later failures from earlier ones; 0 until it is filled.
+        under_way: whether it may still be filled.
+        error: what was raised.
+        given: the context before, a copy.
+        result: the error context; None for a veto, which is not reported.
+    """
 
-    def __init__(self, engine: object, previous: Note | None) -> None:
-        self.engine = engine
-        self.previous = previous
+    __slots__ = ("error", "given", "number", "owner", "result", "under_way")
+
+    def __init__(self, owner: Notes) -> None:
+        self.owner = owner
+        self.number = 0
+        self.under_way = True
         self.error: BaseException | None = None
         self.given: Context = {}
-        self.result: Context = {}
+        self.result: Context | None = None
 
-    def fill(self, error: BaseException, given: Context, result: Context) -> None:
-        """Note a failure; what came before it is forgotten."""
+    def fill(self, error: BaseException, given: Context, result: Context | None) -> None:
+        """Note a failure; it is the last one of its flow now."""
         self.error, self.given, self.result = error, given, result
-        self.previous = None
+        self.number = self.owner.next_number()
 
 
-_notes: ContextVar[tuple[Note, ...]] = ContextVar("thea_failures", default=())  # one for each engine
+_notes: ContextVar[tuple[Note, ...]] = ContextVar("thea_failures", default=())  # of all engines
 
 
-def new_note(engine: object) -> Note:
-    """Put an empty note of ``engine`` into this flow; an older one counts until it is filled."""
-    notes = _notes.get()
-    last = next((each for each in notes if each.engine is engine), None)
-    note = Note(engine, last if last is None or last.error is not None else last.previous)
-    _notes.set((note, *(each for each in notes if each.engine is not engine)))
-    return note
+class Notes:
+    """The notes of one engine, in every flow. Thread-safe."""
 
+    def __init__(self) -> None:
+        self._count = count(1)
 
-def find_note(engine: object) -> Note | None:
-    """Return the note of the last failing call of ``engine`` in this flow."""
-    note = next((each for each in _notes.get() if each.engine is engine), None)
-    while note is not None and note.error is None:
-        note = note.previous
-    return note
+    def next_number(self) -> int:
+        """Return a number that is greater than all before."""
+        return next(self._count)
+
+    def begin(self) -> Note:
+        """Put an empty note into this flow."""
+        note = Note(self)
+        notes = _notes.get()
+        last: dict[Notes, Note] = {}
+        for each in notes:
+            if each.number and (each.owner not in last or each.number > last[each.owner].number):
+                last[each.owner] = each
+        kept = [each for each in notes if each.under_way or last.get(each.owner) is each]
+        _notes.set((*kept[1 - _MOST :], note))
+        return note
+
+    def last(self) -> Note | None:
+        """Return the note of the last failure in this flow."""
+        mine = [each for each in _notes.get() if each.owner is self and each.number]
+        return max(mine, key=lambda each: each.number, default=None)

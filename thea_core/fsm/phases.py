@@ -64,6 +64,8 @@ class Phases:
             RegistrationError: it does not fit, or a state is unknown.
             CallbackLimitError: a target has as many as are allowed.
         """
+        if type(priority) is not int:
+            raise RegistrationError(f"{phase.value}: priority must be a whole number, not {priority!r}")
         for state in states:
             if state not in self._definition:
                 raise RegistrationError(
@@ -88,21 +90,28 @@ class Phases:
 
     def members(self, phase: Phase, target: str) -> tuple[Member, ...]:
         """Return the callbacks of a phase for a target, in the order in which they run."""
-        found = [*self._locals[phase], *self._callbacks.plugin_callbacks(phase.value)]
-        callbacks = ordered(each for each in found if not each.states or target in each.states)
+        callbacks = ordered(each for each in self._all(phase) if not each.states or target in each.states)
         return tuple(_member(phase, each) for each in callbacks)
+
+    def has_async(self, phase: Phase) -> bool:
+        """Whether any callback of a phase is asynchronous."""
+        return any(each.is_async for each in self._all(phase))
 
     def after_fork_in_child(self) -> None:
         """Take a fresh lock: the parent's may be held."""
         self._lock = threading.Lock()
 
+    def _all(self, phase: Phase) -> tuple[Callback, ...]:
+        return (*self._locals[phase], *self._callbacks.plugin_callbacks(phase.value))
+
     def _refuse_too_many(self, phase: Phase, callback: Callback) -> None:
         for state in callback.states or self._definition.states:
             there = [each for each in self._locals[phase] if not each.states or state in each.states]
             if len(there) >= self._limit:
+                whose = "the engine" if phase is Phase.ERROR else f"the state {state!r}"
                 names = ", ".join(f"{each.name} ({place_of(each.function)})" for each in there)
                 raise CallbackLimitError(
-                    f"the state {state!r} has {len(there)} local {phase.value} callbacks already, which is the limit: "
+                    f"{whose} has {len(there)} local {phase.value} callbacks already, which is the limit: "
                     f"{names}; merge some of them, or give FSMEngine a larger max_callbacks"
                 )
 

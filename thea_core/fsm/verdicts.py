@@ -1,0 +1,109 @@
+"""What becomes of what a transition callback returned, changed in place, or raised."""
+
+from __future__ import annotations
+
+from types import CoroutineType
+from typing import Any
+
+from thea_core.callbacks.failures import short_text
+from thea_core.callbacks.history import Failure
+from thea_core.callbacks.manager import CallbackManager
+from thea_core.errors import ContextError, GuardUnavailableError, TransitionVeto
+from thea_core.fsm.context import copy_context, is_flat
+from thea_core.fsm.phases import Member
+from thea_core.types import Context
+
+__all__ = ["Judge", "Verdict", "adopted", "checked", "own_copy"]
+
+Verdict = tuple[Context, "list[Failure] | None", "BaseException | None"]
+"""The context to go on with, the failures so far, and what ends the transition, if anything."""
+
+
+class Judge:
+    """Decides for the pre and post callbacks of one engine. Thread-safe."""
+
+    def __init__(self, callbacks: CallbackManager) -> None:
+        self._callbacks = callbacks
+
+    def adopt(
+        self,
+        member: Member,
+        position: int,
+        result: Any,
+        before: tuple[Context, str, str],
+        failures: list[Failure] | None,
+    ) -> Verdict:
+        """Judge what a callback returned, or changed in place.
+
+        ``before`` holds the working copy, and the user and state that it must have kept.
+        """
+        work, user_id, state = before
+        try:
+            if result is not None and result is not work:
+                return adopted(result, user_id, state), failures, None
+            if member.local:
+                _keep(work, user_id, state)
+        except ContextError as problem:
+            return work, *self.judge(member, position, problem, failures)
+        return work, failures, None
+
+    def judge(
+        self, member: Member, position: int, problem: BaseException, failures: list[Failure] | None
+    ) -> tuple[list[Failure], BaseException | None]:
+        """Judge what a callback raised: a note in the row, and what ends the transition. KeyboardInterrupt passes."""
+        failure, ending = self._judged(member, problem)
+        return [*(failures or ()), failure._replace(position=position)], ending
+
+    def _judged(self, member: Member, problem: BaseException) -> tuple[Failure, BaseException | None]:
+        if isinstance(problem, TransitionVeto):
+            return Failure(0, "veto", short_text(problem)), problem
+        if member.local:
+            if isinstance(problem, KeyboardInterrupt):
+                raise problem
+            return Failure(0, "error", short_text(problem)), problem
+        failure = self._callbacks.contain(member.callback, problem)
+        if member.callback.guard:
+            return failure, GuardUnavailableError(member.callback.plugin, short_text(problem))
+        return failure, None
+
+
+def adopted(result: Any, user_id: str, state: str) -> Context:
+    """Return a copy of what a callback returned, if it may take the context's place.
+
+    Raises:
+        ContextError: it may not.
+    """
+    kind = type(result)
+    if kind is CoroutineType:
+        result.close()  # nobody will await it
+    if not issubclass(kind, dict):
+        raise ContextError(f"a callback must return a context or None, not {kind.__name__}")
+    copy = copy_context(result)
+    _keep(copy, user_id, state)
+    return copy
+
+
+def checked(work: Context) -> tuple[Context, BaseException | None]:
+    """Return the working copy as plain JSON, and what is wrong with it, if anything."""
+    return (work, None) if is_flat(work) else own_copy(work)
+
+
+def own_copy(work: Context) -> tuple[Context, BaseException | None]:
+    """Return a copy of the working copy, and what is wrong with it, if anything: a local callback's doing."""
+    try:
+        return copy_context(work), None
+    except ContextError as problem:
+        return work, problem
+
+
+def _keep(work: Context, user_id: str, state: str) -> None:
+    """Refuse a context whose user or state a callback has changed."""
+    for key, expected in (("user_id", user_id), ("state", state)):
+        found = work.get(key)
+        if not issubclass(type(found), str) or str.__str__(found) != expected:
+            shown = repr(str.__str__(found)) if issubclass(type(found), str) else type(found).__name__
+            raise ContextError(
+                f"a callback must leave context[{key!r}] as it was ({expected!r}), and not make it {shown}",
+                path=f"context[{key!r}]",
+            )
+        work[key] = expected  # this very object, by which compiled transitions see that nothing has changed
