@@ -1,0 +1,88 @@
+"""The running application, for the verbs that need one, and what is said while it runs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from thea_core.cli.exits import Terminated
+from thea_core.cli.options import Options
+from thea_core.cli.output import plain
+
+if TYPE_CHECKING:
+    from thea_core.app import Thea
+    from thea_core.types import Store
+
+__all__ = ["application", "terminable", "warnings_to"]
+
+
+@contextmanager
+def application(options: Options, store: Store | None = None) -> Iterator[Thea]:
+    """Give the started application of the configuration; it is closed at the end.
+
+    Args:
+        options: which configuration, and what to leave out.
+        store: where conversations are kept, in place of the configured one.
+    """
+    from thea_core.app import Thea
+
+    made = Thea(
+        options.load(),
+        store=store,
+        environ=options.environ,
+        no_plugins=options.no_plugins,
+        without_guards=options.without_guards,
+    )
+    with made as thea:
+        yield thea
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Make SIGTERM end what runs as Ctrl-C does, while entered: the application is closed before the process ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+@contextmanager
+def warnings_to(write: Callable[[str], None]) -> Iterator[None]:
+    """Let ``write`` have each warning and error that Thea logs, as one line without its traceback, while entered."""
+    logger = logging.getLogger("thea_core")
+    handler = _Remarks(write)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Remarks(logging.Handler):
+    """Hands records over as text."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        title = click.style("warning", fg="yellow", bold=True)
+        try:
+            self._write(f"{title}: {plain(record.getMessage())}")
+        except Exception:  # a remark that cannot be written must not stop what it is about
+            self.handleError(record)

@@ -1,0 +1,1 @@
+"""The verbs of ``thea config``."""

@@ -1,0 +1,119 @@
+"""What every verb knows besides its own arguments: the shared options, and the configuration they lead to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thea_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from thea_core.config import Config
+
+__all__ = ["Known", "Options"]
+
+
+@dataclass(slots=True)
+class Options:
+    """The shared options of one run of the command, and what it reaches the world through.
+
+    Attributes:
+        config: the file that ``--config`` names.
+        no_plugins: whether ``--no-plugins`` was given.
+        without_guards: whether ``--without-guards`` was given.
+        json: whether the output is for a program.
+        environ: the environment.
+        directory: where configuration files are looked for; None is the working directory.
+        run: runs pip, lets its output through to the stream it is given, and returns its exit status.
+    """
+
+    config: Path | None = None
+    no_plugins: bool = False
+    without_guards: bool = False
+    json: bool = False
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    directory: Path | None = None
+    run: Callable[..., int] = subprocess.call
+
+    def load(self) -> Config:
+        """Return the configuration; raises ConfigError with every problem."""
+        from thea_core.config import load_config
+
+        return load_config(self.config, environ=self.environ, directory=self.directory)
+
+    def known(self) -> Known:
+        """Return what can be known of the plugins that the configuration names, however wrong the rest of it is."""
+        try:
+            config = self.load()
+        except ConfigError as error:
+            return self._guess(error)
+        plugins = config.plugins
+        return Known(config, None, config.source, tuple(plugins.enabled), tuple(plugins.modules))
+
+    def run_pip(self, command: Sequence[str]) -> int:
+        """Run pip; its output goes to standard error where standard output is for a program."""
+        return self.run(command, stdout=sys.stderr if self.json else None)
+
+    def file(self) -> Path:
+        """Return the file that ``enable``, ``disable`` and ``init`` edit, whether it is there or not."""
+        base = self.directory or Path()
+        named = self.config or self.environ.get("THEA_CONFIG")
+        if named:
+            return base / named
+        own, shared = base / "thea.toml", base / "pyproject.toml"
+        return shared if not own.exists() and _has_settings(shared) else own
+
+    def _guess(self, error: ConfigError) -> Known:
+        from thea_core.config.sources import find
+
+        try:
+            document = find(self.config, self.environ, self.directory)
+        except ConfigError:
+            return Known(None, error, None, (), ())
+        if document is None:
+            return Known(None, error, None, (), ())
+        table = document.data.get("plugins")
+        lists = table if isinstance(table, dict) else {}
+        return Known(None, error, document.path, _strings(lists.get("enabled")), _strings(lists.get("modules")))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the configuration.
+
+    Attributes:
+        config: the configuration; None where it has problems.
+        error: the problems; None where it has none.
+        source: the file, if it could be read.
+        enabled, modules: what ``[plugins]`` lists.
+    """
+
+    config: Config | None
+    error: ConfigError | None
+    source: Path | None
+    enabled: tuple[str, ...]
+    modules: tuple[str, ...]
+
+    @property
+    def directory(self) -> Path:
+        """Return the directory of the file, beside which the plugins' status is kept."""
+        return Path() if self.source is None else self.source.parent
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    return tuple(each for each in values if isinstance(each, str))
+
+
+def _has_settings(pyproject: Path) -> bool:
+    import tomllib
+
+    try:
+        return bool(tomllib.loads(pyproject.read_text(encoding="utf-8-sig"))["tool"]["thea"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
