@@ -57,6 +57,11 @@ class Locks:
     def __len__(self) -> int:
         return len(self._held)
 
+    def waiting(self, key: Hashable) -> int:
+        """Return how many wait for a lock."""
+        with self._guard:
+            return len(self._held.get(key) or ())
+
     def _withdraw(self, ticket: _Ticket, queue: deque[_Ticket]) -> bool:
         """Leave the queue; False where the lock has been handed over in the meantime."""
         with self._guard:

@@ -119,7 +119,7 @@ class CoreRouter:
             workers=Workers("agents", _AGENT_THREADS),
         )
         self._forbidden = frozenset([keeper, fsm_engine, *(callbacks.hook(name) for name in _HOOKS)])
-        self._tasks: set[asyncio.Task[Reply]] = set()
+        self._turns: set[object] = set()
         watch(self)
 
     def register(self, agent: Agent) -> Registration:
@@ -161,7 +161,11 @@ class CoreRouter:
                 "handle_request was called on one of Thea's event loops, which it would hold up; "
                 "await ahandle_request instead"
             )
-        return run(turn)
+        self._turns.add(turn)
+        try:
+            return run(turn)
+        finally:
+            self._turns.discard(turn)
 
     async def ahandle_request(
         self, user_id: str, message: str, message_id: str | None = None, *, timestamp: datetime | None = None
@@ -175,13 +179,18 @@ class CoreRouter:
 
         turn = self._turn(user_id, message, message_id, timestamp)
         task = asyncio.get_running_loop().create_task(arun(turn))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._turns.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._turns.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(_log_lost)
             raise
+
+    @property
+    def running(self) -> int:
+        """How many turns are under way or wait for their user's turn, those of cancelled callers included."""
+        return len(self._turns)
 
     def close(self, timeout: float = 5.0) -> bool:
         """Stop the router's threads, within ``timeout`` seconds; whether they have ended. The store stays open."""
@@ -190,7 +199,7 @@ class CoreRouter:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's turns: they run there."""
-        self._tasks = set()
+        self._turns = set()
 
     def _turn(self, user_id: Any, message: Any, message_id: Any, timestamp: Any) -> RunningTurn:
         """Check what was asked, before anything is fired."""

@@ -1,0 +1,167 @@
+"""What detectors found, merged, and which of it counts."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pytest
+
+from tests.conversation.parts import Driver, World, detector
+from thea_core import HookResult, IntentMatch
+from thea_core.callbacks.failures import FailureLog
+from thea_core.conversation.intents import CancelDetector, Matches, merge
+from thea_core.conversation.texts import Texts
+
+
+def matches(*found: IntentMatch, min_score: float = 0.5, margin: float = 0.1) -> Matches:
+    return Matches(found, min_score=min_score, margin=margin)
+
+
+def result(value: Any, plugin: str = "p") -> HookResult:
+    return HookResult(plugin, "detect", value)
+
+
+class TestMerging:
+    def test_of_each_intent_the_best_match_counts(self) -> None:
+        found = matches(IntentMatch("a", 0.6), IntentMatch("b", 0.7), IntentMatch("a", 0.9))
+        assert [(each.intent, each.score) for each in found.all] == [("a", 0.9), ("b", 0.7)]
+
+    def test_among_equals_the_earlier_counts(self) -> None:
+        found = matches(IntentMatch("a", 0.9, label="first"), IntentMatch("a", 0.9, label="second"))
+        assert [each.label for each in found.all] == ["first"]
+
+    def test_the_results_of_all_detectors_are_merged(self) -> None:
+        found = merge([result([IntentMatch("a", 1)]), result((IntentMatch("b", 0.5),))], FailureLog())
+        assert [each.intent for each in found] == ["a", "b"]
+
+    def test_a_single_match_need_not_be_listed(self) -> None:
+        assert [each.intent for each in merge([result(IntentMatch("a", 1.0))], FailureLog())] == ["a"]
+
+    @pytest.mark.parametrize(
+        ("value", "words"),
+        [
+            ("agenda", "must return a list of IntentMatch, not str"),
+            (7, "not int"),
+            ({"agenda": 1}, "not dict"),
+            ([("agenda", 1)], "one is tuple"),
+            ([IntentMatch("", 1.0)], "has the intent ''"),
+            ([IntentMatch(" ", 1.0)], "has the intent ' '"),
+            ([IntentMatch(7, 1.0)], "has the intent 7"),  # type: ignore[arg-type]
+            ([IntentMatch("a", 1.1)], "score 1.1"),
+            ([IntentMatch("a", -0.1)], "score -0.1"),
+            ([IntentMatch("a", math.nan)], "score nan"),
+            ([IntentMatch("a", "1")], "score '1'"),  # type: ignore[arg-type]
+            ([IntentMatch("a", True)], "score True"),
+            ([IntentMatch("a", 1.0, label=3)], "label 3"),  # type: ignore[arg-type]
+            ([IntentMatch("a", 1.0, synonyms="abc")], "synonyms 'abc'"),
+            ([IntentMatch("a", 1.0, synonyms=[1])], r"synonyms \[1\]"),  # type: ignore[list-item]
+            ([IntentMatch("a", 1.0, slots=[1])], "slots that are list"),  # type: ignore[arg-type]
+            ([IntentMatch("a", 1.0, slots={"x": {1}})], "'slots'"),
+        ],
+    )
+    def test_what_is_malformed_is_left_out_and_logged(
+        self, value: Any, words: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        found = merge([result(value, "bad"), result([IntentMatch("good", 0.9)])], FailureLog())
+        assert [each.intent for each in found] == ["good"]
+        assert caplog.records[0].name == "thea_core.callbacks"
+        assert "plugin 'bad'" in caplog.text
+        assert re.search(words, caplog.text)
+
+    def test_one_malformed_match_does_not_spoil_the_others(self) -> None:
+        found = merge([result([IntentMatch("a", 2.0), IntentMatch("b", 0.9)])], FailureLog())
+        assert [each.intent for each in found] == ["b"]
+
+    def test_slots_are_copied(self) -> None:
+        slots = {"days": ["mon"]}
+        (found,) = merge([result([IntentMatch("a", 1.0, slots=slots)])], FailureLog())
+        slots["days"].append("tue")
+        assert found.slots == {"days": ["mon"]}
+
+
+class TestCandidates:
+    def test_a_match_below_the_least_score_does_not_count(self) -> None:
+        assert matches(IntentMatch("a", 0.49)).candidates == []
+
+    def test_a_match_with_the_least_score_counts(self) -> None:
+        assert [each.intent for each in matches(IntentMatch("a", 0.5)).candidates] == ["a"]
+
+    @pytest.mark.parametrize(("high", "low"), [(0.9, 0.8), (0.8, 0.7), (1.0, 0.9), (0.6, 0.5), (0.7, 0.65)])
+    def test_matches_within_the_margin_are_ambiguous(self, high: float, low: float) -> None:
+        assert len(matches(IntentMatch("a", high), IntentMatch("b", low)).candidates) == 2
+
+    def test_a_match_beyond_the_margin_is_none_of_the_candidates(self) -> None:
+        found = matches(IntentMatch("a", 0.9), IntentMatch("b", 0.79), IntentMatch("c", 0.85))
+        assert [each.intent for each in found.candidates] == ["a", "c"]
+
+    def test_without_a_margin_only_equals_are_ambiguous(self) -> None:
+        assert len(matches(IntentMatch("a", 0.9), IntentMatch("b", 0.9), margin=0).candidates) == 2
+        assert len(matches(IntentMatch("a", 0.9), IntentMatch("b", 0.89), margin=0).candidates) == 1
+
+    def test_only_some_matches_interrupt(self) -> None:
+        found = matches(IntentMatch("a", 0.9), IntentMatch("b", 0.6, interrupts=True))
+        assert [each.intent for each in found.interrupting.candidates] == ["b"]
+
+
+class TestCancelDetector:
+    @pytest.mark.parametrize(
+        "message",
+        ["cancel", "Cancel!", "Never mind.", "nevermind", "cancelar", "¡Cancela!", "Olvídalo", "olvidalo", "forget it"],
+    )
+    def test_it_understands_both_languages(self, message: str) -> None:
+        found = CancelDetector(Texts("en")).detect(message)
+        assert found is not None
+        assert (found.intent, found.score, found.interrupts) == ("cancel", 1.0, True)
+
+    @pytest.mark.parametrize("message", ["", "cancel my flight", "no", "cancelled", "never", "x" * 60_000])
+    def test_it_takes_whole_phrases_only(self, message: str) -> None:
+        assert CancelDetector(Texts("en")).detect(message) is None
+
+    def test_its_label_is_in_the_assistants_language(self) -> None:
+        found = CancelDetector(Texts("es")).detect("cancel")
+        assert found is not None
+        assert found.label == "Cancelar"
+
+
+class TestInATurn:
+    def test_detectors_get_the_message_and_a_copy_of_the_context(self, driver: Driver, world: World) -> None:
+        seen: list[Any] = []
+
+        def detect_intents(message: str, context: dict[str, Any]) -> list[IntentMatch]:
+            seen.append((message, context["state"], context["message"]))
+            context["state"] = context["user_id"] = "spoilt"
+            return []
+
+        world.callbacks.register("detect_intents", detect_intents)
+        assert driver.handle(world.router, "ana", "hola").ok
+        assert seen == [("hola", "processing", "hola")]
+
+    def test_a_detector_that_fails_does_not_stop_the_others(self, driver: Driver, world: World) -> None:
+        def explode(message: str) -> list[IntentMatch]:
+            raise RuntimeError(message)
+
+        world.callbacks.register("detect_intents", explode, priority=5)
+        world.echo()
+        assert driver.handle(world.router, "ana", "echo").intent == "echo"
+        assert world.events.of("on_error") == []
+
+    def test_an_asynchronous_detector_counts(self, driver: Driver, world: World) -> None:
+        async def detect_intents(message: str) -> list[IntentMatch]:
+            return [IntentMatch(message, 0.8)]
+
+        world.callbacks.register("detect_intents", detect_intents)
+        assert driver.handle(world.router, "ana", "echo").context["intent"] == "echo"
+
+    def test_a_detector_that_is_registered_later_counts_from_then_on(self, driver: Driver, world: World) -> None:
+        driver.handle(world.router, "ana", "late")
+        registration = world.callbacks.register("detect_intents", detector(late=0.9))
+        assert driver.handle(world.router, "ana", "late").context["intent"] == "late"
+        registration.remove()
+        assert driver.handle(world.router, "ana", "late").context["intent"] is None
+
+    def test_the_least_score_and_the_margin_can_be_set(self, driver: Driver) -> None:
+        world = World(min_score=0.3, ambiguity_margin=0.5)
+        world.callbacks.register("detect_intents", detector(a=[IntentMatch("a", 0.8), IntentMatch("b", 0.3)]))
+        assert driver.handle(world.router, "ana", "a").context["state"] == "disambiguation"
