@@ -16,6 +16,7 @@ specification.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
@@ -78,7 +79,7 @@ def hookimpl(
         specname: the hook's name, where the function has another one.
 
     Raises:
-        RegistrationError: the options contradict each other or have the wrong type.
+        RegistrationError: the options contradict each other or have the wrong type, or it decorates no function.
     """
     if priority is not None and type(priority) is not int:
         raise RegistrationError(f"hookimpl: priority must be a whole number, not {priority!r}")
@@ -87,10 +88,12 @@ def hookimpl(
     limited = _state_names(states)
 
     def mark(marked: F) -> F:
-        setattr(marked, _EXTRA_IMPL, {"priority": priority or 0, "states": limited})
-        return _mark_impl(
-            tryfirst=tryfirst, trylast=trylast, wrapper=wrapper, optionalhook=optionalhook, specname=specname
-        )(marked)
+        target = _markable("hookimpl", marked)
+        setattr(target, _EXTRA_IMPL, {"priority": priority or 0, "states": limited})
+        _mark_impl(tryfirst=tryfirst, trylast=trylast, wrapper=wrapper, optionalhook=optionalhook, specname=specname)(
+            target
+        )
+        return marked
 
     return mark if function is None else mark(function)
 
@@ -112,14 +115,16 @@ def hookspec(function: F | None = None, *, collect: bool = False, firstresult: b
         firstresult: the first result that is not None ends the call.
 
     Raises:
-        RegistrationError: both ``collect`` and ``firstresult`` are asked for.
+        RegistrationError: both ``collect`` and ``firstresult`` are asked for, or it decorates no function.
     """
     if collect and firstresult:
         raise RegistrationError("hookspec: give one of collect and firstresult, not both")
 
     def mark(marked: F) -> F:
-        setattr(marked, _EXTRA_SPEC, {"collect": collect})
-        return _mark_spec(firstresult=firstresult)(marked)
+        target = _markable("hookspec", marked)
+        setattr(target, _EXTRA_SPEC, {"collect": collect})
+        _mark_spec(firstresult=firstresult)(target)
+        return marked
 
     return mark if function is None else mark(function)
 
@@ -137,7 +142,20 @@ def spec_options(function: object) -> HookOptions:
 def _state_names(states: Iterable[str]) -> tuple[str, ...]:
     if isinstance(states, str):
         raise RegistrationError(f"hookimpl: states must be several names, such as states=({states!r},), not one string")
-    names = tuple(states)
+    try:
+        names = tuple(states)
+    except TypeError:
+        raise RegistrationError(f"hookimpl: states must be names of states, not {states!r}") from None
     if not all(isinstance(name, str) for name in names):
         raise RegistrationError(f"hookimpl: states must be names of states, not {names!r}")
     return names
+
+
+def _markable(decorator: str, marked: Any) -> Any:
+    """Return what carries the marks: the function, also where it is a static method or a class method."""
+    target = getattr(marked, "__func__", marked)
+    if not inspect.isroutine(target):
+        raise RegistrationError(
+            f"{decorator} decorates functions and methods, not {marked!r}; its options are given by keyword"
+        )
+    return target

@@ -89,19 +89,14 @@ class Callback(NamedTuple):
 
 def name_of(function: object) -> str:
     """Return the qualified name of a function, or its type's where it has none. Never raises."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = _stripped(function)
     name = getattr(function, "__qualname__", None)
     return name if isinstance(name, str) else type(function).__qualname__
 
 
 def is_async(function: object) -> bool:
     """Whether calling ``function`` gives a coroutine."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    if inspect.iscoroutinefunction(function):
-        return True
-    return not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    return any(map(inspect.iscoroutinefunction, (_stripped(function), _body(function))))
 
 
 def bind(hook: Hook, function: Callable[..., Any], origin: Origin, *, wrapper: bool = False) -> Arguments:
@@ -114,7 +109,7 @@ def bind(hook: Hook, function: Callable[..., Any], origin: Origin, *, wrapper: b
     _check_form(hook, function, refuse, wrapper=wrapper)
     try:
         signature = inspect.signature(function)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         if inspect.ismethod(function):
             raise refuse("is a method without self", "write 'self' as its first argument") from error
         raise refuse("does not tell its arguments", "wrap it in a function or lambda that does") from error
@@ -141,13 +136,26 @@ class _Refusal:
 
 def place_of(function: object) -> str:
     """Return ``file:line`` of a function, as far as it can be told."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = getattr(function, "__func__", function)
-    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    function = _stripped(function)
+    body = getattr(_body(function), "__func__", _body(function))
+    code = getattr(inspect.unwrap(body) if callable(body) else body, "__code__", None)
     if code is None:
         return f"<{type(function).__module__}.{type(function).__qualname__}>"
     return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _stripped(function: object) -> object:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _body(function: object) -> object:
+    """Return what runs when ``function`` is called: what a partial holds, or the ``__call__`` of an instance."""
+    function = _stripped(function)
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return getattr(type(function), "__call__", function)  # noqa: B004
 
 
 def check_form(hook: Hook, function: Callable[..., Any]) -> None:
@@ -164,9 +172,10 @@ def _check_form(hook: Hook, function: Callable[..., Any], refuse: _Refusal, *, w
         raise refuse(f"is no function but {function!r}", "give a function, a method or another callable")
     if inspect.isclass(function):
         raise refuse("is a class", "give an instance or a function (have you forgotten the '()'?)")
-    if inspect.isasyncgenfunction(function):
+    body = _body(function)
+    if inspect.isasyncgenfunction(body):
         raise refuse("is an async generator", "make it an 'async def' without 'yield'")
-    if inspect.isgeneratorfunction(function) is not wrapper:
+    if inspect.isgeneratorfunction(body) is not wrapper:
         if wrapper:
             raise refuse("is a wrapper but no generator", "write one 'yield', where the rest of the chain is to run")
         raise refuse("is a generator, so its body would never run", "remove the 'yield', or mark it wrapper=True")
@@ -192,6 +201,11 @@ def _match(hook: Hook, signature: inspect.Signature, refuse: _Refusal) -> Argume
                 f"name only arguments of the hook: {', '.join(known)}",
             )
         elif each.kind is each.KEYWORD_ONLY or len(positional) < position:  # the second: after a skipped default
+            if each.kind is each.POSITIONAL_ONLY:
+                raise refuse(
+                    f"takes {each.name!r} only by position, after an argument that the hook has not",
+                    "put the arguments of the hook first, or remove the '/'",
+                )
             keyword.append(each.name)
         else:
             positional.append(each.name)
