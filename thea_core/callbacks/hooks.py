@@ -139,7 +139,7 @@ class HookTable:
         function = getattr(namespace, name)
         function = getattr(function, "__func__", function)
         parameters = list(inspect.signature(function).parameters.values())
-        if not inspect.ismodule(namespace) and not isinstance(static, staticmethod):
+        if isinstance(static, classmethod) or (parameters and parameters[0].name == "self"):
             parameters = parameters[1:]
         _check_parameters(name, function, parameters)
         if kind is None:
