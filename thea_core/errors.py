@@ -75,9 +75,15 @@ __all__ = [
 
 
 class TheaError(Exception):
-    """The root of the tree: ``except TheaError`` catches whatever Thea itself raises."""
+    """The root of the tree: ``except TheaError`` catches whatever Thea itself raises.
+
+    Every error of Thea can be pickled, with its attributes: it may cross to another process.
+    """
 
     code: ClassVar[str] = "thea"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (type(self), self.args), self.__dict__
 
 
 class HookError(TheaError):
@@ -326,9 +332,6 @@ class RecordedError(TheaError):
         self.message = message
         self.traceback = traceback
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str, str]]:
-        return type(self), (self.type_name, self.message, self.traceback)
-
     @classmethod
     def of(cls, error: BaseException) -> Self:
         """Write ``error`` down. Never raises, whatever the exception's own ``__str__`` does."""
@@ -345,10 +348,15 @@ class RecordedError(TheaError):
         return {"type_name": self.type_name, "message": self.message, "traceback": self.traceback}
 
 
+def _made_again(kind: type[TheaError], args: tuple[Any, ...]) -> TheaError:
+    """Make an error without its constructor, whose arguments are not kept; its attributes follow."""
+    return kind.__new__(kind, *args)
+
+
 def error_text(error: BaseException) -> str:
     """Return ``str(error)``, or a note where the exception's own ``__str__`` raises."""
     try:
-        return str(error)
+        return str.__str__(str(error))  # a subclass of str is made plain
     except KeyboardInterrupt:
         raise
     except BaseException as broken:  # a plugin's __str__ may do anything
