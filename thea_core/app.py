@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from thea_core.callbacks import CallbackManager, flow
+from thea_core.callbacks.forking import watch
+from thea_core.callbacks.steps import adrive, drive
 from thea_core.errors import LifeCycleError, ReentrancyError, error_text
+from thea_core.fsm import Definition, FSMEngine
+from thea_core.plugins.waiting import OnThread, Until
 
 if TYPE_CHECKING:
-    import os
     from datetime import datetime
     from types import TracebackType
     from typing import Self
 
-    from thea_core.callbacks import CallbackManager
     from thea_core.callbacks.steps import Steps
     from thea_core.config import Config
     from thea_core.conversation.contexts import ContextManager
     from thea_core.conversation.router import CoreRouter
     from thea_core.conversation.sessions import SessionManager
-    from thea_core.fsm import FSMEngine
     from thea_core.plugins.manager import PluginManager
     from thea_core.types import Clock, Reply, Store
 
@@ -82,10 +85,9 @@ class Thea:
         without_guards: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        from thea_core.callbacks.forking import watch
         from thea_core.config.operator import switch
 
-        environ = _environment(environ)
+        environ = os.environ if environ is None else environ
         self.config: Config = _config(config, environ)
         self.callbacks, self.fsm = _engine(self.config, clock)
         self.plugins: PluginManager = _plugins(
@@ -100,7 +102,7 @@ class Thea:
         self._router: CoreRouter | None = None
         self._state = "new"
         self._lock = threading.Lock()
-        self._turns: set[object] = set()
+        self._turns: set[flow.Frame] = set()
         watch(self)
 
     @classmethod
@@ -135,7 +137,7 @@ class Thea:
 
         from thea_core.config import load_config
 
-        environ = _environment(environ)
+        environ = os.environ if environ is None else environ
         config = load_config(None if path is None else Path(path), environ=environ)
         return cls(
             config,
@@ -158,23 +160,21 @@ class Thea:
             LifeCycleError: the application is not running.
             InvalidRequestError, ReentrancyError, StoreError: as there.
         """
-        turn = object()
-        self._turns.add(turn)
+        turn = self._begin_turn()
         try:
             return self._running().handle_request(user_id, message, message_id, timestamp=timestamp)
         finally:
-            self._turns.discard(turn)
+            self._end_turn(turn)
 
     async def ahandle_request(
         self, user_id: str, message: str, message_id: str | None = None, *, timestamp: datetime | None = None
     ) -> Reply:
         """Do the same as :meth:`handle_request`, from async code."""
-        turn = object()
-        self._turns.add(turn)
+        turn = self._begin_turn()
         try:
             return await self._running().ahandle_request(user_id, message, message_id, timestamp=timestamp)
         finally:
-            self._turns.discard(turn)
+            self._end_turn(turn)
 
     # Parts that are there from the start on
 
@@ -212,14 +212,10 @@ class Thea:
             StoreError: the store cannot be opened.
             DefinitionError: the state machine lacks a state that a turn needs.
         """
-        from thea_core.callbacks.steps import drive
-
         drive(self._start())
 
     def astart(self) -> Coroutine[Any, Any, None]:
         """Do the same as :meth:`start`, from async code."""
-        from thea_core.callbacks.steps import adrive
-
         return adrive(self._start())
 
     def close(self, timeout: float = 5.0) -> None:
@@ -234,14 +230,10 @@ class Thea:
         Raises:
             ReentrancyError: called within a hook or a turn of this application, for which it would have to wait.
         """
-        from thea_core.callbacks.steps import drive
-
         drive(self._close(timeout))
 
     def aclose(self, timeout: float = 5.0) -> Coroutine[Any, Any, None]:
         """Do the same as :meth:`close`, from async code."""
-        from thea_core.callbacks.steps import adrive
-
         return adrive(self._close(timeout))
 
     def __enter__(self) -> Self:
@@ -272,20 +264,40 @@ class Thea:
 
     # Within
 
+    def _begin_turn(self) -> flow.Frame:
+        """Note that a message is being handled in this flow, before it is looked whether it may be."""
+        turn = flow.enter(self)
+        self._turns.add(turn)
+        return turn
+
+    def _end_turn(self, turn: flow.Frame) -> None:
+        self._turns.discard(turn)
+        flow.leave(turn)
+
     def _start(self) -> Steps[None]:
         with self._lock:
             if self._state != "new":
                 raise LifeCycleError(f"this application is {self._state} already; it is started once: make a new one")
             self._state = "starting"
+        frame = flow.enter(self)
         try:
             yield from self._bring_up()
+            self._arrive()
         except GeneratorExit:  # nobody drives these steps any more
+            drive(self._bring_down(0.0))
             raise
         except BaseException:
-            self._state = "closing"
             yield from self._bring_down(5.0)
             raise
-        self._state = "running"
+        finally:
+            flow.leave(frame)
+
+    def _arrive(self) -> None:
+        with self._lock:
+            if self._state == "starting":
+                self._state = "running"
+                return
+        raise LifeCycleError("the application was closed while it was being started")
 
     def _bring_up(self) -> Steps[None]:
         yield from self.plugins.load()
@@ -305,21 +317,18 @@ class Thea:
         return open_store(url, clock=self.callbacks.clock)
 
     def _close(self, timeout: float) -> Steps[None]:
-        from thea_core.plugins.waiting import Until
-
         self._refuse_within()
+        left = self._deadline(timeout)
+        yield Until(lambda: self._state != "starting", left() / 2)
         with self._lock:
-            first = self._state in ("new", "running")
-            if first:
-                self._state = "closing"
-        if first:
-            yield from self._bring_down(timeout)
+            before, self._state = self._state, "closed" if self._state == "closed" else "closing"
+        if before in ("new", "running"):
+            yield from self._bring_down(left())
         else:
-            yield Until(lambda: self._state == "closed", timeout)
+            yield Until(lambda: self._state == "closed", left())
 
     def _bring_down(self, timeout: float) -> Steps[None]:
-        from thea_core.plugins.waiting import Until
-
+        self._state = "closing"
         left = self._deadline(timeout)
         try:
             if not (yield Until(lambda: not self._turns, left() / 2)):
@@ -341,8 +350,6 @@ class Thea:
     @staticmethod
     def _end(what: str, function: Callable[[float], bool], left: Callable[[], float]) -> Steps[None]:
         """Bring one part to its end; ``function`` gets the seconds that it may take, and tells whether it was done."""
-        from thea_core.plugins.waiting import OnThread
-
         rest = max(left(), _GRACE)
         outcome = yield OnThread(lambda: function(rest), rest + _GRACE, "thea-closing")
         done, error = outcome or (False, None)
@@ -358,12 +365,10 @@ class Thea:
         return lambda: max(0.0, (end - now()) / 1_000_000_000)
 
     def _refuse_within(self) -> None:
-        from thea_core.callbacks import flow
-
-        if not {self.fsm, *self.callbacks.hooks}.isdisjoint(flow.running_keys()):
+        if not {self, self.fsm, *self.callbacks.hooks}.isdisjoint(flow.running_keys()):
             raise ReentrancyError(
-                "the application cannot be closed within one of its hooks or transitions, for whose end it would have "
-                "to wait: close it from outside"
+                "the application cannot be closed within one of its turns, transitions or hooks, for whose end it "
+                "would have to wait: close it from outside"
             )
 
     def _running(self) -> CoreRouter:
@@ -383,14 +388,6 @@ class Thea:
         return part
 
 
-def _environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
-    if environ is not None:
-        return environ
-    import os
-
-    return os.environ
-
-
 def _config(config: Config | Mapping[str, Any] | None, environ: Mapping[str, str]) -> Config:
     from thea_core.config import Config
 
@@ -400,9 +397,6 @@ def _config(config: Config | Mapping[str, Any] | None, environ: Mapping[str, str
 
 
 def _engine(config: Config, clock: Clock | None) -> tuple[CallbackManager, FSMEngine]:
-    from thea_core.callbacks import CallbackManager
-    from thea_core.fsm import Definition, FSMEngine
-
     table = config.fsm.definition()
     callbacks = CallbackManager(history_size=config.callbacks.history_size, clock=clock)
     definition = None if table is None else Definition.from_mapping(table)
