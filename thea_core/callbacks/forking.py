@@ -15,13 +15,18 @@ __all__ = ["watch"]
 
 class _Watch:
     def __init__(self) -> None:
-        self.objects: WeakSet[Any] = WeakSet()
+        self._objects: WeakSet[Any] = WeakSet()
+        self._adding = threading.Lock()
         self._one_fork = threading.Lock()  # two threads may fork at once; each must let go what it stopped
         self._resting: list[Any] = []
 
+    def add(self, obj: Any) -> None:
+        with self._adding:
+            self._objects.add(obj)
+
     def before(self) -> None:
         self._one_fork.acquire()
-        self._resting = [obj for obj in list(self.objects) if hasattr(obj, "before_fork")]
+        self._resting = [obj for obj in self._all() if hasattr(obj, "before_fork")]
         for obj in self._resting:
             obj.before_fork()
 
@@ -33,9 +38,14 @@ class _Watch:
 
     def in_child(self) -> None:
         self._one_fork = threading.Lock()
+        self._adding = threading.Lock()
         self._resting = []
-        for obj in list(self.objects):
+        for obj in self._all():
             obj.after_fork_in_child()
+
+    def _all(self) -> list[Any]:
+        with self._adding:  # a set that grows meanwhile cannot be read
+            return list(self._objects)
 
 
 _watch = _Watch()
@@ -47,7 +57,7 @@ def watch(obj: Any) -> None:
     In the child ``obj.after_fork_in_child()`` is called. An object that must come to rest first also has
     ``before_fork()`` and ``after_fork_in_parent()``. None of them may raise, or wait for another of these objects.
     """
-    _watch.objects.add(obj)
+    _watch.add(obj)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

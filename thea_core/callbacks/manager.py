@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["CallbackManager"]
 
 _QUIET_INTERVAL = 0.002  # seconds between two looks for calls under way, when a plugin is switched off
+_CALL_OF_PARENT = sys.maxsize  # the edition of a call that a fork has cut in two: older than no change of the chains
 _LOCAL_EVENTS = "@fsm.pre_transition(...), @fsm.post_transition(...) and @fsm.on_error() of the engine"
 
 
@@ -344,7 +346,8 @@ class CallbackManager:
 
     def end_call(self, edition: int) -> None:
         """Note that what began with :meth:`begin_call` has ended."""
-        self._busy.remove(edition)
+        with suppress(ValueError):  # this process was forked meanwhile
+            self._busy.remove(edition)
 
     def wait_for_old_calls(self, timeout: float) -> bool:
         """Wait until every call that began before the chains last changed has ended; whether they have.
@@ -405,6 +408,11 @@ class CallbackManager:
         self._failures.after_fork_in_child()
         self._recorder.after_fork_in_child()
         self._loops.after_fork_in_child()
+        if self._busy:  # of other threads, which do not run here; those of this one end as they began
+            nested = any(isinstance(key, Hook) for key in flow.running_keys())
+            self._busy = [_CALL_OF_PARENT] if nested else []
+            self._support = self._support._replace(busy=self._busy)
+            self._publish()
 
     # Within
 
@@ -457,8 +465,11 @@ class CallbackManager:
             dependent.chains_changed()
 
     def _chain(self, name: str, *kinds: Kind) -> Chain:
-        chain = self._chains.get(name)
-        if chain is None or chain.hook.kind not in kinds:
+        try:
+            chain = self._chains[name]
+        except (KeyError, TypeError):
+            raise self._not_callable(name, *kinds) from None
+        if chain.hook.kind not in kinds:
             raise self._not_callable(name, *kinds)
         return chain
 
@@ -470,7 +481,8 @@ class CallbackManager:
             Kind.TRANSITION: "a transition of the engine calls it: use fsm.handle",
             Kind.LIFECYCLE: "the application calls it",
         }.get(hook.kind, "use call or acall")
-        return HookCallError(f"{method}: {hook.signature} is no such hook but a {hook.kind.value}; {fix}")
+        article = "an" if hook.kind is Kind.EVENT else "a"
+        return HookCallError(f"{method} is not for {hook.signature}, which is {article} {hook.kind.value}; {fix}")
 
 
 class _EventStep:
@@ -532,4 +544,4 @@ def _refuse_arguments(hook: Hook, arguments: dict[str, Any]) -> None:
     if missing or unknown:
         faults = [f"the argument {each!r} is missing" for each in missing]
         faults += [f"the argument {each!r} is unknown{suggestion(each, hook.arguments)}" for each in unknown]
-        raise HookCallError(f"{hook.signature} was called wrongly: {'; '.join(faults)}")
+        raise HookCallError(f"{hook.signature} was called wrongly: {'; '.join(faults)}") from None
