@@ -124,7 +124,7 @@ class Phases:
         for callback in callbacks_of(entry, "on_shutdown"):
             timeout = left()
             outcome = yield self._shutdown_step(entry, callback, timeout)
-            with guarded(entry.candidate, "shut down", "Tell its author"):
+            with guarded(entry.candidate, "shut down", entry.remedy):
                 if outcome is None:
                     raise TimeoutError(f"its on_shutdown is still running after {max(timeout, _GRACE):g} s")
                 if outcome[1] is not None:
