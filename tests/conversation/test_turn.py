@@ -418,6 +418,17 @@ class TestVetoes:
         world.callbacks.publish_plugins([world.callbacks.bind_plugin(Guard(), "guard", source=3, position=0)])
         assert driver.handle(world.router, "ana", "hola").text == "no processing"
 
+    def test_why_a_guard_could_not_decide_is_not_told_to_the_user(self, driver: Driver, world: World) -> None:
+        class Guard:
+            @hookimpl
+            def pre_transition(self) -> None:
+                raise OSError("no answer from 10.0.0.7")
+
+        guard = world.callbacks.bind_plugin(Guard(), "guard", source=3, position=0, guard=True)
+        world.callbacks.publish_plugins([guard])
+        reply = driver.handle(world.router, "ana", "hola")
+        assert (reply.text, reply.ok) == ("Sorry, I cannot do that now.", False)
+
 
 class TestTheStoreFails:
     def test_an_exception_of_the_store_is_no_apology(self, driver: Driver, counting: World) -> None:

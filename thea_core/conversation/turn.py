@@ -28,6 +28,7 @@ from thea_core.conversation.workers import Workers
 from thea_core.errors import (
     CommitRefusedError,
     ContextError,
+    GuardUnavailableError,
     StoreError,
     TransitionVeto,
     error_text,
@@ -213,7 +214,8 @@ class RunningTurn:
         return isinstance(error, Exception) or error is not self.outside
 
     def _vetoed(self, veto: TransitionVeto) -> _Outcome:
-        text = error_text(veto)
+        # Why a guard failed stands in the log; a user need not know it, and perhaps must not.
+        text = "" if isinstance(veto, GuardUnavailableError) else error_text(veto)
         self._work.cleared = False  # a clear is undone like everything else
         text = text if text.strip() else self._parts.texts["refusal"]
         return _Said(text, ok=False), self._loaded, self._loaded_text
