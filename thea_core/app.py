@@ -43,7 +43,7 @@ class Thea:
 
     ::
 
-        with Thea.from_config("thea.toml", plugins=[MyPlugin()]) as thea:  # or: async with
+        with Thea({"store": {"url": "memory:"}}) as thea:  # or: async with; or: Thea.from_config("thea.toml")
             text, context = thea.handle_request("ana", "Agendar reunión")
 
     To make one reads, writes and starts nothing. Local callbacks may be registered on :attr:`callbacks` and :attr:`fsm`

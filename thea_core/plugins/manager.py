@@ -27,14 +27,15 @@ __all__ = ["PluginManager"]
 
 
 class PluginManager:
-    """The plugins of one application, ``app.plugins``.
+    """The plugins of one application, ``thea.plugins``.
 
     ::
 
-        for plugin in app.plugins:
-            print(plugin.name, plugin.state, plugin.reason)
-        app.plugins.enable("sentry")
-        app.plugins.disable("sentry")
+        with Thea({"store": {"url": "memory:"}}) as thea:
+            for plugin in thea.plugins:
+                print(plugin.name, plugin.state, plugin.reason)
+
+    ``thea.plugins.enable("sentry")`` and ``thea.plugins.disable("sentry")`` switch one on and off meanwhile.
 
     What fails leaves its plugin out, with one message to the logger ``thea_core.plugins``; the others run. Only what is
     enabled is ever imported. Thread-safe; ``enable`` and ``disable`` may also be called from callbacks: no lock is held
