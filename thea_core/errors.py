@@ -17,6 +17,7 @@
     │   ├── AgentNotAvailableError    ... because nobody could answer
     │   └── GuardUnavailableError     ... because the plugin that guards is down
     ├── InvalidRequestError           a message, user id or message id that cannot be handled
+    ├── LifeCycleError                an application is used while it is not running, or is started twice
     ├── ConfigError                   the configuration is wrong; holds every problem found
     ├── PluginError
     │   ├── PluginNotFoundError       not installed
