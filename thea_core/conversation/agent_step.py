@@ -27,7 +27,7 @@ class AgentStep:
     loop; a local agent's on the loop of ``ahandle_request``, and otherwise on the manager's.
     """
 
-    __slots__ = ("_agent", "_arguments", "_loops", "_plugin", "_task", "_workers")
+    __slots__ = ("_agent", "_arguments", "_awaited", "_called", "_loops", "_plugin", "_thread", "_workers")
 
     resumable = True
 
@@ -39,7 +39,9 @@ class AgentStep:
         self._arguments = arguments
         self._loops = loops
         self._workers = workers
-        self._task: asyncio.Future[Outcome] | None = None
+        self._thread: asyncio.Future[Outcome] | None = None
+        self._called: Outcome | None = None
+        self._awaited: asyncio.Future[Outcome] | None = None
 
     def wait(self) -> Outcome:
         """Wait in the calling thread."""
@@ -54,32 +56,35 @@ class AgentStep:
             raise
 
     async def wait_async(self) -> Outcome:
-        """Wait in the running task."""
-        import asyncio
-
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._answer())
-        await asyncio.wait({self._task})
-        if self._task.cancelled():
-            return None, asyncio.CancelledError()
-        return self._task.result()
+        """Wait in the running task; after a cancellation, wait for the same call."""
+        if self._called is None:
+            self._called = await self._result_of_call()
+        value, error = self._called
+        if error is not None or not inspect.isawaitable(value):
+            return self._called
+        if self._awaited is None:
+            self._awaited = self._begin(value)
+        return await _result(self._awaited)
 
     def _call(self) -> Any:
         return self._agent.handle(*self._arguments)
 
-    async def _answer(self) -> Outcome:
-        """Runs in a task of its own, which a cancellation of the turn leaves alone."""
+    async def _result_of_call(self) -> Outcome:
+        if self._thread is None:
+            if is_async(self._agent.handle):
+                return _outcome(self._call)
+            import asyncio
+
+            self._thread = asyncio.wrap_future(self._workers.submit(self._call))
+        return await _result(self._thread)
+
+    def _begin(self, awaitable: Awaitable[Any]) -> asyncio.Future[Outcome]:
+        """Run a coroutine where it belongs. Only a local one ends with the caller's loop."""
         import asyncio
 
-        if is_async(self._agent.handle):
-            value, error = _outcome(self._call)
-        else:
-            value, error = await asyncio.wrap_future(self._workers.submit(self._call))
-        if error is not None or not inspect.isawaitable(value):
-            return value, error
         if self._plugin == LOCAL:
-            return await _contained(value)
-        return await asyncio.wrap_future(self._loops.loop_of(self._plugin).submit(_contained(value)))
+            return asyncio.ensure_future(_contained(awaitable))
+        return asyncio.wrap_future(self._loops.loop_of(self._plugin).submit(_contained(awaitable)))
 
 
 class CallStep:
@@ -99,6 +104,14 @@ class CallStep:
     async def wait_async(self) -> Any:
         """Wait in the running task."""
         return await self._callbacks.acall(self._hook, **self._arguments)
+
+
+async def _result(future: asyncio.Future[Outcome]) -> Outcome:
+    """Wait for ``future`` without cancelling it when the waiting task is cancelled."""
+    import asyncio
+
+    await asyncio.wait({future})
+    return (None, asyncio.CancelledError()) if future.cancelled() else future.result()
 
 
 def _outcome(function: Callable[[], Any]) -> Outcome:

@@ -211,6 +211,8 @@ class RunningTurn:
         """Whether ``error`` ends in an apology; otherwise it leaves the turn."""
         if isinstance(error, (KeyboardInterrupt, StoreError)):
             return False
+        if isinstance(self.outside, GeneratorExit) and isinstance(error, GeneratorExit):
+            return False  # Python makes a new one for each generator that it closes
         return isinstance(error, Exception) or error is not self.outside
 
     def _vetoed(self, veto: TransitionVeto) -> _Outcome:
