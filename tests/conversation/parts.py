@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 from tests.support import FakeClock
 from thea_core import AgentReply, CallbackManager, Context, FSMEngine, IntentMatch, Reply, Turn
@@ -107,7 +108,7 @@ def detector(**matches: IntentMatch | list[IntentMatch] | float) -> Callable[[st
     """Return a detector that looks a message's first word up; a number is the score of the intent of that name."""
 
     def detect_intents(message: str) -> list[IntentMatch]:
-        word = message.split(" ")[0]
+        word = message.split(" ", maxsplit=1)[0]
         found = matches.get(word, [])
         if isinstance(found, float):
             return [IntentMatch(word, found)]
@@ -119,13 +120,23 @@ def detector(**matches: IntentMatch | list[IntentMatch] | float) -> Callable[[st
 class World:
     """A router with everything around it in reach."""
 
-    def __init__(self, *, store: Store | None = None, fsm: FSMEngine | None = None, **options: Any) -> None:
-        self.clock = FakeClock()
+    open: ClassVar[WeakSet[World]] = WeakSet()
+
+    def __init__(
+        self,
+        *,
+        store: Store | None = None,
+        fsm: FSMEngine | None = None,
+        clock: FakeClock | None = None,
+        **options: Any,
+    ) -> None:
+        self.clock = clock if clock is not None else FakeClock()
         self.fsm = fsm if fsm is not None else FSMEngine(callbacks=CallbackManager(clock=self.clock))
         self.callbacks = self.fsm.callbacks
         self.store = store if store is not None else MemoryStore(clock=self.clock)
         self.router = CoreRouter(self.fsm, store=self.store, clock=self.clock, **options)
         self.events = Notebook(self.callbacks)
+        World.open.add(self)
 
     def agent(self, name: str, function: Callable[[str, Context, Turn], Any], intents: Iterable[str] = ()) -> None:
         """Register an agent for the intent of its name, which is detected where a message begins with it."""

@@ -142,9 +142,7 @@ class TestOfPlugins:
         assert (reply.ok, reply.agent) == (True, "fallback")
         assert "the agent 'one', which waited for a message, is gone" in caplog.text
 
-    @pytest.mark.parametrize(
-        ("low", "high"), [(-1, 1), (0, 1), (-1, 0)], ids=["both set", "one higher", "one lower"]
-    )
+    @pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 1), (-1, 0)], ids=["both set", "one higher", "one lower"])
     def test_of_two_agents_for_one_intent_the_higher_priority_answers(
         self, driver: Driver, world: World, low: int, high: int, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -253,7 +253,7 @@ class TestTheOldSystemsCallbacks:
         saved: list[Any] = []
 
         @fsm.post_transition("executing")
-        def save_context(context):  # noqa: ANN202
+        def save_context(context):
             context_manager.save(context["user_id"], context)
             saved.append(context["user_id"])
 
@@ -268,7 +268,7 @@ class TestTheOldSystemsCallbacks:
         context_manager.save("ana", context(name="Ana"))
 
         @fsm.on_error()
-        def handle_error(error, context):  # noqa: ANN202
+        def handle_error(error, context):
             if error.critical:
                 context_manager.clear(context["user_id"])
 
@@ -291,11 +291,11 @@ class TestTheOldSystemsCallbacks:
         context_manager.save("ana", context(name="Ana"))
 
         @fsm.on_error()
-        def handle_error(error, context):  # noqa: ANN202, ARG001
+        def handle_error(error, context):
             context_manager.clear(context["user_id"])
 
         @fsm.pre_transition("processing")
-        def validate(ctx):  # noqa: ANN202, ARG001
+        def validate(ctx):
             raise AssertionError
 
         driver.handle(world.router, "ana", "hola")
@@ -305,7 +305,7 @@ class TestTheOldSystemsCallbacks:
         fsm, context_manager = world.fsm, ContextManager(world.store)
 
         @fsm.post_transition("processing")
-        def save_context(context):  # noqa: ANN202
+        def save_context(context):
             context_manager.save(context["user_id"], context)
 
         driver.call(fsm, "handle", "processing", {"user_id": "ana", "state": "initial", "message": "hola"})
@@ -388,9 +388,7 @@ class TestKeeper:
         assert released.wait(20)
         assert store.begin("ana", owner="other", duration=1) is not None
 
-    def test_a_lease_that_cannot_be_given_back_is_logged(
-        self, world: World, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_lease_that_cannot_be_given_back_is_logged(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         class Failing(MemoryStore):
             def release(self, lease: Any) -> None:
                 raise ConversationBusyError("gone")

@@ -64,7 +64,9 @@ def test_threads_and_tasks_are_served_in_the_order_in_which_they_came() -> None:
     drive(locks.take("a"))
     joins = []
     for number in range(8):
-        run = (lambda number=number: asyncio.run(task(number))) if number % 2 else (lambda number=number: thread(number))
+        run = (
+            (lambda number=number: asyncio.run(task(number))) if number % 2 else (lambda number=number: thread(number))
+        )
         joins.append(in_thread(run))
         until(lambda number=number: locks.waiting("a") == number + 1)
     locks.give_back("a")

@@ -81,7 +81,8 @@ def test_a_subclass_of_str_is_taken_for_its_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "words"), [("now", "is str"), (datetime(2026, 1, 1), "has no time zone")]  # noqa: DTZ001
+    ("timestamp", "words"),
+    [("now", "is str"), (datetime(2026, 1, 1), "has no time zone")],  # noqa: DTZ001
 )
 def test_a_timestamp_must_be_aware(timestamp: Any, words: str) -> None:
     with pytest.raises(InvalidRequestError, match=f"{words}; it must be an aware datetime"):

@@ -15,6 +15,10 @@ from thea_core.conversation.sessions import SessionManager
 from thea_core.storage.memory import MemoryStore
 
 
+def sweepers() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name == "thea-sweeper"}
+
+
 class TestThroughMessages:
     def test_the_first_message_begins_a_session(self, driver: Driver, world: World) -> None:
         reply = driver.handle(world.router, "ana", "hola")
@@ -31,9 +35,7 @@ class TestThroughMessages:
         ana, ben = (driver.handle(world.router, name, "hola", "m1") for name in ("ana", "ben"))
         assert ana.session_id != ben.session_id
 
-    def test_a_message_after_the_deadline_ends_the_old_and_begins_a_new_one(
-        self, driver: Driver, world: World
-    ) -> None:
+    def test_a_message_after_the_deadline_ends_the_old_and_begins_a_new_one(self, driver: Driver, world: World) -> None:
         first = driver.handle(world.router, "ana", "hola")
         world.clock.advance(1800)
         world.events.clear()
@@ -75,7 +77,7 @@ class TestThroughMessages:
     def test_a_context_that_is_cleared_at_the_end_of_its_session_is_gone(self, driver: Driver, world: World) -> None:
         world.agent("ask", ask_until(2))
         driver.handle(world.router, "ana", "ask")
-        world.callbacks.register("on_session_timeout", lambda user_id: world.router.contexts.clear(user_id))
+        world.callbacks.register("on_session_timeout", world.router.contexts.clear)
         world.clock.advance(1800)
         assert "heard" not in driver.handle(world.router, "ana", "hola").context
         assert world.store.load("ana") is not None
@@ -166,8 +168,7 @@ class TestSweeping:
                     raise StoreUnavailableError("disk full")
                 super().commit(change)
 
-        world = World(store=Failing(clock=world.clock))
-        world.store._clock = world.clock  # type: ignore[attr-defined]  # noqa: SLF001
+        world = World(store=Failing(clock=world.clock), clock=world.clock)
         for name in ("ana", "ben"):
             driver.handle(world.router, name, "hola")
         world.clock.advance(1800)
@@ -189,7 +190,7 @@ class TestSweeping:
 
     def test_what_a_callback_clears_is_gone(self, driver: Driver, world: World) -> None:
         driver.handle(world.router, "ana", "hola")
-        world.callbacks.register("on_session_timeout", lambda user_id: world.router.contexts.clear(user_id))
+        world.callbacks.register("on_session_timeout", world.router.contexts.clear)
         world.clock.advance(1800)
         driver.call(world.router.sessions, "sweep")
         assert world.store.load("ana") is None
@@ -296,29 +297,30 @@ class TestTheThread:
 
     def test_starting_twice_starts_one_thread(self, world: World) -> None:
         sessions = SessionManager(world.store, world.callbacks)
-        before = threading.active_count()
+        before = sweepers()
         sessions.start()
         sessions.start()
-        assert threading.active_count() == before + 1
+        (thread,) = sweepers() - before
+        assert thread.daemon
         assert sessions.stop(20)
         assert sessions.stop(20)
-        assert threading.active_count() == before
+        assert not thread.is_alive()
 
     def test_the_first_message_starts_it(self, driver: Driver) -> None:
         world = World()
-        names = lambda: [each.name for each in threading.enumerate()].count("thea-sweeper")  # noqa: E731
-        before = names()
+        before = sweepers()
         driver.handle(world.router, "ana", "hola")
-        assert names() == before + 1
+        (thread,) = sweepers() - before
         assert world.router.close(20)
+        assert not thread.is_alive()
         driver.handle(world.router, "ana", "hola")
-        assert names() == before
+        assert sweepers() <= before
 
     def test_it_ends_with_its_manager(self, world: World) -> None:
         sessions = SessionManager(world.store, world.callbacks)
-        before = set(threading.enumerate())
+        before = sweepers()
         sessions.start()
-        (thread,) = set(threading.enumerate()) - before
+        (thread,) = sweepers() - before
         del sessions
         gc.collect()
         thread.join(20)

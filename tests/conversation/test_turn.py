@@ -47,8 +47,7 @@ class CountingStore(MemoryStore):
 
 @pytest.fixture
 def counting(world: World) -> World:
-    made = World(store=CountingStore(world.clock))
-    return made
+    return World(store=CountingStore(world.clock))
 
 
 class TestTheStraightWay:
@@ -524,9 +523,7 @@ class TestTheStoredState:
         assert repr(state) in caplog.text
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"user_id": "eve", "state": "idle"}'])
-    def test_a_text_that_is_no_context_is_an_error_of_the_store(
-        self, driver: Driver, world: World, text: str
-    ) -> None:
+    def test_a_text_that_is_no_context_is_an_error_of_the_store(self, driver: Driver, world: World, text: str) -> None:
         from thea_core import StoreSchemaError
 
         read = world.store.begin("ana", owner="test", duration=30)

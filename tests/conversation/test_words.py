@@ -17,7 +17,7 @@ from thea_core.conversation.words import fold
         ("never-mind", "never mind"),
         ("straße", "strasse"),
         ("İzmir", "izmir"),
-        ("２.", "2"),
+        ("\uff12.", "2"),
         ("¿?", ""),
         ("", ""),
         ("漢字", "漢字"),
