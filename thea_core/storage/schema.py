@@ -72,31 +72,31 @@ _PENDING = "CASE WHEN l.owner IS NULL OR l.fence > coalesce(c.fence, 0) THEN l.m
 READ = f"""
 SELECT c.context, c.version, c.session_id, c.deadline,
        max(coalesce(c.fence, 0), coalesce(l.fence, 0), (SELECT last_fence FROM store)) + 1,
-       l.owner IS NOT NULL AND l.fence > coalesce(c.fence, 0) AND l.expires > ?3,
+       l.owner IS NOT NULL AND l.fence > coalesce(c.fence, 0) AND l.expires > :now,
        {_PENDING}, l.attempt,
-       (SELECT reply FROM message_ids WHERE user_id = ?1 AND message_id = ?2)
+       (SELECT reply FROM message_ids WHERE user_id = :user_id AND message_id = :message_id)
 FROM (SELECT 1)
-LEFT JOIN conversations AS c ON c.user_id = ?1
-LEFT JOIN leases AS l ON l.user_id = ?1
+LEFT JOIN conversations AS c ON c.user_id = :user_id
+LEFT JOIN leases AS l ON l.user_id = :user_id
 """
 TAKE = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)"
-_HELD = """user_id = ?1 AND owner = ?2 AND fence = ?3
-AND fence > coalesce((SELECT fence FROM conversations WHERE user_id = ?1), 0)"""
+_HELD = """user_id = :user_id AND owner = :owner AND fence = :fence
+AND fence > coalesce((SELECT fence FROM conversations WHERE user_id = :user_id), 0)"""
 HOLDS = f"SELECT EXISTS (SELECT 1 FROM leases WHERE {_HELD})"
-RENEW = f"UPDATE leases SET expires = ?4 WHERE {_HELD}"
+RENEW = f"UPDATE leases SET expires = :expires WHERE {_HELD}"
 # Without an owner a row only says what is known of attempts at a message.
-RELEASE = f"UPDATE leases SET owner = NULL, expires = ?4 WHERE {_HELD}"
-DISOWN = "UPDATE leases SET owner = NULL, expires = ?2 WHERE user_id = ?1"
+RELEASE = f"UPDATE leases SET owner = NULL, expires = :expires WHERE {_HELD}"
+DISOWN = "UPDATE leases SET owner = NULL, expires = :expires WHERE user_id = :user_id"
 DROP = "DELETE FROM leases WHERE user_id = ?"
 
-_LEASED = "EXISTS (SELECT 1 FROM leases WHERE user_id = ?1 AND owner = ?2 AND fence = ?3)"
-INSERT = f"INSERT INTO conversations SELECT ?1, 1, ?3, ?4, ?5, ?6 WHERE {_LEASED} ON CONFLICT DO NOTHING"
+_LEASED = "EXISTS (SELECT 1 FROM leases WHERE user_id = :user_id AND owner = :owner AND fence = :fence)"
+INSERT = f"INSERT INTO conversations SELECT :user_id, 1, :fence, :session_id, :deadline, :context WHERE {_LEASED} ON CONFLICT DO NOTHING"
 UPDATE = f"""
 UPDATE conversations
-SET version = version + 1, fence = ?3, session_id = ?4,
-    deadline = CASE WHEN ?4 IS NULL THEN NULL ELSE coalesce(?5, deadline) END,
-    context = ?6
-WHERE user_id = ?1 AND version = ?7 AND fence < ?3 AND {_LEASED}
+SET version = version + 1, fence = :fence, session_id = :session_id,
+    deadline = CASE WHEN :session_id IS NULL THEN NULL ELSE coalesce(:deadline, deadline) END,
+    context = :context
+WHERE user_id = :user_id AND version = :version AND fence < :fence AND {_LEASED}
 """
 VERSION = "SELECT coalesce((SELECT version FROM conversations WHERE user_id = ?), 0)"
 REMOVE = "DELETE FROM conversations WHERE user_id = ?"
@@ -110,9 +110,9 @@ SELECT c.user_id, c.session_id, c.context, c.version,
        max(c.fence, coalesce(l.fence, 0), (SELECT last_fence FROM store)) + 1,
        {_PENDING}, coalesce(l.attempt, 1)
 FROM conversations AS c LEFT JOIN leases AS l ON l.user_id = c.user_id
-WHERE c.deadline <= ?1 AND (l.owner IS NULL OR l.fence <= c.fence OR l.expires <= ?1)
+WHERE c.deadline <= :now AND (l.owner IS NULL OR l.fence <= c.fence OR l.expires <= :now)
 ORDER BY c.deadline, c.user_id
-LIMIT ?2
+LIMIT :limit
 """
 OLD_LEASES = "SELECT max(fence) FROM leases WHERE expires < ?"
 FORGET_LEASES = "DELETE FROM leases WHERE expires < ?"

@@ -250,7 +250,7 @@ class SQLiteStore:
         with _Transaction(connections.quick) as connection:
             now = self._now()
             context, version, session_id, deadline, fence, busy, pending, attempt, reply = connection.execute(
-                schema.READ, (user_id, message_id, now)
+                schema.READ, {"user_id": user_id, "message_id": message_id, "now": now}
             ).fetchone()
             lease, again = None, 1
             if reply is None:
@@ -268,7 +268,7 @@ class SQLiteStore:
 
     def _update_lease(self, connections: _Connections, statement: str, lease: Lease, duration: float) -> bool:
         expires = self._now() + duration
-        cursor = connections.quick.execute(statement, (lease.user_id, lease.owner, lease.fence, expires))
+        cursor = connections.quick.execute(statement, {**lease._asdict(), "expires": expires})
         return cursor.rowcount == 1
 
     def _commit(self, connections: _Connections, change: Commit) -> None:
@@ -279,14 +279,14 @@ class SQLiteStore:
             else:
                 _write(connection, change, now)
             if change.message_id is None:
-                connection.execute(schema.DISOWN, (change.lease.user_id, now))
+                connection.execute(schema.DISOWN, {"user_id": change.lease.user_id, "expires": now})
             else:
                 _answer(connection, change, now)
 
     def _claim(self, connections: _Connections, owner: str, duration: float, limit: int) -> list[ExpiredSession]:
         with _Transaction(connections.quick) as connection:
             now = self._now()
-            rows = connection.execute(schema.EXPIRED, (now, max(limit, 0))).fetchall()
+            rows = connection.execute(schema.EXPIRED, {"now": now, "limit": max(limit, 0)}).fetchall()
             leases = [
                 (user_id, owner, fence, now + duration, pending, attempt)
                 for user_id, _, _, _, fence, pending, attempt in rows
@@ -331,20 +331,22 @@ def _forget_messages(
 
 
 def _write(connection: sqlite3.Connection, change: Commit, now: float) -> None:
-    lease = change.lease
-    deadline = None if change.session_timeout is None or change.session_id is None else now + change.session_timeout
-    values = (lease.user_id, lease.owner, lease.fence, change.session_id, deadline, change.context)
-    if change.version == 0:
-        cursor = connection.execute(schema.INSERT, values)
-    else:
-        cursor = connection.execute(schema.UPDATE, (*values, change.version))
+    timeout = change.session_timeout
+    values = {
+        **change.lease._asdict(),
+        "session_id": change.session_id,
+        "deadline": None if timeout is None or change.session_id is None else now + timeout,
+        "context": change.context,
+        "version": change.version,
+    }
+    cursor = connection.execute(schema.INSERT if change.version == 0 else schema.UPDATE, values)
     if cursor.rowcount != 1:
         raise _refusal(connection, change.lease)
 
 
 def _remove(connection: sqlite3.Connection, change: Commit) -> None:
     lease = change.lease
-    (held,) = connection.execute(schema.HOLDS, (lease.user_id, lease.owner, lease.fence)).fetchone()
+    (held,) = connection.execute(schema.HOLDS, lease._asdict()).fetchone()
     (version,) = connection.execute(schema.VERSION, (lease.user_id,)).fetchone()
     if not held or version != change.version:
         raise _refusal(connection, lease)
@@ -362,7 +364,7 @@ def _answer(connection: sqlite3.Connection, change: Commit, now: float) -> None:
 
 
 def _refusal(connection: sqlite3.Connection, lease: Lease) -> CommitRefusedError:
-    (held,) = connection.execute(schema.HOLDS, (lease.user_id, lease.owner, lease.fence)).fetchone()
+    (held,) = connection.execute(schema.HOLDS, lease._asdict()).fetchone()
     if held:
         return CommitRefusedError("this conversation has another version by now; nothing was written")
     return CommitRefusedError("the lease of this conversation was lost; nothing was written")
