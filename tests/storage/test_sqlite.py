@@ -179,7 +179,7 @@ class TestOpening:
     def test_expired_sessions_are_found_by_an_index(self, store: SQLiteStore, path: Path) -> None:
         del store
         connection = sqlite3.connect(path)
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {schema.EXPIRED}", (0.0, 10)).fetchall()
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {schema.EXPIRED}", {"now": 0.0, "limit": 10}).fetchall()
         connection.close()
         details = [row[3] for row in plan]
         assert any("SEARCH c USING INDEX conversations_deadline" in detail for detail in details), details

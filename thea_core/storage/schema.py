@@ -90,7 +90,12 @@ DISOWN = "UPDATE leases SET owner = NULL, expires = :expires WHERE user_id = :us
 DROP = "DELETE FROM leases WHERE user_id = ?"
 
 _LEASED = "EXISTS (SELECT 1 FROM leases WHERE user_id = :user_id AND owner = :owner AND fence = :fence)"
-INSERT = f"INSERT INTO conversations SELECT :user_id, 1, :fence, :session_id, :deadline, :context WHERE {_LEASED} ON CONFLICT DO NOTHING"
+INSERT = f"""
+INSERT INTO conversations
+SELECT :user_id, 1, :fence, :session_id, :deadline, :context
+WHERE {_LEASED}
+ON CONFLICT DO NOTHING
+"""
 UPDATE = f"""
 UPDATE conversations
 SET version = version + 1, fence = :fence, session_id = :session_id,
