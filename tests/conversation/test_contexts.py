@@ -343,7 +343,7 @@ class TestOtherUsers:
         world.callbacks.register("detect_intents", detector(tell=1.0))
         turn = in_thread(lambda: world.router.handle_request("ben", "slow"))
         assert gate.reached.wait(20)
-        with pytest.raises(ConversationBusyError, match="was busy for 0 s"):
+        with pytest.raises(ConversationBusyError, match="within another turn"):
             driver.handle(world.router, "ana", "tell")
         gate.open()
         assert turn().ok

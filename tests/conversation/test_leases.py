@@ -161,6 +161,19 @@ def test_stopping_ends_the_thread(keeper: LeaseKeeper, store: RenewingStore) -> 
     assert not thread.is_alive()
 
 
+def test_without_a_thread_the_next_lease_tries_again(
+    keeper: LeaseKeeper, store: RenewingStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "begin", lambda _thread: False)
+        keeper.add(lease(store))
+    before = set(threads())
+    keeper.add(lease(store, "ben"))
+    assert len(set(threads()) - before) == 1
+    clock.advance(10)
+    assert keeper.renew_due() == 2
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_renews_nothing_of_its_parents(
     keeper: LeaseKeeper, store: RenewingStore, clock: FakeClock

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conversation.parts import in_thread
 from thea_core.callbacks.steps import adrive, drive
+from thea_core.conversation import locks as module
 from thea_core.conversation.locks import Locks
 
 
@@ -101,6 +102,30 @@ def test_who_runs_out_of_patience_gets_nothing_and_leaves_the_queue() -> None:
     assert locks.waiting("a") == 0
     locks.give_back("a")
     assert len(locks) == 0
+
+
+def test_who_blocks_an_event_loop_waits_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder may be a task of that very loop."""
+    monkeypatch.setattr(module, "_IN_LOOP_SECONDS", 0.001)
+    locks = Locks()
+
+    async def main() -> bool:
+        drive(locks.take("a"))
+        return drive(locks.take("a"))
+
+    assert not asyncio.run(main())
+
+
+def test_a_lock_that_comes_free_while_a_task_begins_to_wait_is_noticed() -> None:
+    locks = Locks()
+    drive(locks.take("a"))
+    steps = locks.take("a")
+    ticket = next(steps)
+    locks.give_back("a")
+    asyncio.run(ticket.wait_async())
+    with pytest.raises(StopIteration) as end:
+        steps.send(None)
+    assert end.value.value is True
 
 
 def test_a_cancelled_task_leaves_the_queue() -> None:

@@ -39,6 +39,15 @@ class TestWhatItNeeds:
         assert len(caught.value.problems) == 3
         assert all(name in str(caught.value) for name in ("'disambiguation'", "'executing'", "'completion'"))
 
+    def test_a_definition_that_lacks_a_transition_of_every_turn_is_refused_and_it_is_named(self) -> None:
+        transitions = {
+            name: [each for each in targets if each != "idle"] for name, targets in DEFAULT_TRANSITIONS.items()
+        }
+        transitions["completion"] = ["processing"]
+        transitions["error_handler"] = ["idle"]
+        with pytest.raises(DefinitionError, match="'completion' -> 'idle' is missing"):
+            CoreRouter(FSMEngine(Definition(transitions)))
+
     def test_a_definition_may_have_more_and_other_names_for_beginning_and_error(self, driver: Driver) -> None:
         transitions = {name: list(targets) for name, targets in DEFAULT_TRANSITIONS.items()}
         transitions["start"] = transitions.pop("initial")

@@ -316,6 +316,17 @@ class TestTheThread:
         driver.handle(world.router, "ana", "hola")
         assert sweepers() <= before
 
+    def test_without_a_thread_the_next_message_tries_again(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        sessions = SessionManager(world.store, world.callbacks)
+        before = sweepers()
+        with monkeypatch.context() as patch:
+            patch.setattr("thea_core.conversation.sessions.begin", lambda _thread: False)
+            sessions.start()
+        assert sweepers() <= before
+        sessions.ensure_started()
+        assert len(sweepers() - before) == 1
+        assert sessions.stop(20)
+
     def test_it_ends_with_its_manager(self, world: World) -> None:
         sessions = SessionManager(world.store, world.callbacks)
         before = sweepers()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conversation.parts import Gate
 from thea_core.conversation import workers as module
-from thea_core.conversation.workers import Workers
+from thea_core.conversation.workers import Workers, begin
 
 place: ContextVar[str] = ContextVar("place", default="nowhere")
 
@@ -68,6 +68,17 @@ def test_an_idle_thread_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> N
     thread.join(20)
     assert not thread.is_alive()
     assert workers.submit(lambda: "again").result(20) == ("again", None)
+
+
+def test_a_thread_that_cannot_be_started_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert not begin(threading.Thread(name="thea-test"))
+    assert "thea-test cannot be started" in caplog.text
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

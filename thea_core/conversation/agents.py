@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thea_core.callbacks.binding import LOCAL, name_of
 from thea_core.callbacks.chain import local_place
 from thea_core.callbacks.failures import FailureLog
+from thea_core.callbacks.forking import watch
 from thea_core.callbacks.registration import Registration
 from thea_core.conversation.agent_step import CallStep
 from thea_core.conversation.intents import CANCEL
@@ -125,6 +126,7 @@ class Agents:
     def __init__(self, callbacks: CallbackManager, texts: Texts) -> None:
         self._callbacks = callbacks
         self._failures = FailureLog()
+        watch(self._failures)
         self._locks = Locks()
         self._local: tuple[AgentEntry, ...] = ()
         self._core = (

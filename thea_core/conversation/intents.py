@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from thea_core.callbacks.failures import FailureLog
+from thea_core.callbacks.forking import watch
 from thea_core.conversation.agent_step import CallStep
 from thea_core.conversation.texts import Texts, shipped
 from thea_core.conversation.words import fold
@@ -96,6 +97,7 @@ class Detectors:
         self._callbacks = callbacks
         self._cancel = CancelDetector(texts)
         self._failures = FailureLog()
+        watch(self._failures)
         self._min_score = min_score
         self._margin = margin
         self._seen: tuple[int, bool] | None = None  # an edition of the chains, and whether it has detectors

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from thea_core.callbacks.failures import short_text
 from thea_core.callbacks.forking import watch
 from thea_core.conversation.leases import LEASE_SECONDS, LeaseKeeper
 from thea_core.conversation.locks import Locks
 from thea_core.conversation.store_steps import PauseStep, StoreStep
 from thea_core.conversation.workers import Workers
-from thea_core.errors import ConversationBusyError, StoreError
+from thea_core.errors import ConversationBusyError
 from thea_core.types import Clock, Commit, Conversation, Lease, Store, SystemClock
 
 if TYPE_CHECKING:
@@ -79,13 +80,14 @@ class Keeper:
         Nothing is held where the result has no lease: the message id was handled before.
 
         Raises:
-            ConversationBusyError: others held it for longer than ``patience`` seconds.
+            ConversationBusyError: others held it for longer than ``patience`` seconds; or for 10 seconds where a
+                synchronous call blocks the thread of an event loop, on which the holder may be waiting too.
         """
         until = None if patience is None else time.monotonic() + patience
         if not (yield from self._locks.take(user_id, patience)):
-            raise _busy(patience)
+            raise _busy()
         try:
-            conversation = yield from self._begin(user_id, message_id, patience, until)
+            conversation = yield from self._begin(user_id, message_id, until)
         except BaseException:
             self._locks.give_back(user_id)
             raise
@@ -105,8 +107,8 @@ class Keeper:
         self.leases.discard(lease)
         try:
             self.store.release(lease)
-        except StoreError as error:  # it expires by itself
-            logger.warning("a lease could not be given back; it ends within %.0f s: %s", LEASE_SECONDS, error)
+        except Exception as error:  # whatever a plugin's store raises: the lease ends by itself
+            logger.warning("a lease could not be given back; it ends in %.0f s: %s", LEASE_SECONDS, short_text(error))
 
     def unlock(self, user_id: str) -> None:
         """Let the next one in this process have the conversation."""
@@ -117,13 +119,11 @@ class Keeper:
         self._guard = threading.Lock()
         self._owner = None
 
-    def _begin(
-        self, user_id: str, message_id: str | None, patience: float | None, until: float | None
-    ) -> Steps[Conversation]:
+    def _begin(self, user_id: str, message_id: str | None, until: float | None) -> Steps[Conversation]:
         begin = _Begin(self.store, user_id, self.owner, message_id)
         try:
             while (conversation := (yield from self.call(begin))) is None:
-                _check_patience(patience, until)
+                _check_patience(until)
                 yield PauseStep(_PAUSE)
         except BaseException:
             begin.give_up()
@@ -155,13 +155,13 @@ class _Begin:
             self._release(self._lease)
 
 
-def _check_patience(patience: float | None, until: float | None) -> None:
+def _check_patience(until: float | None) -> None:
     if until is not None and time.monotonic() >= until:
-        raise _busy(patience)
+        raise _busy()
 
 
-def _busy(patience: float | None) -> ConversationBusyError:
+def _busy() -> ConversationBusyError:
     return ConversationBusyError(
-        f"the conversation was busy for {patience:.0f} s, and whoever asks for it within another turn waits no longer; "
-        "do it after the turn, or try again"
+        "the conversation stayed in other hands for too long; who asks for it within another turn, or blocks a running "
+        "event loop, waits a while only: do it after the turn, or await the asynchronous form"
     )

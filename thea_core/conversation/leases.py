@@ -7,8 +7,9 @@ import threading
 import weakref
 from typing import Final
 
+from thea_core.callbacks.failures import short_text
 from thea_core.callbacks.forking import watch
-from thea_core.errors import StoreError
+from thea_core.conversation.workers import begin
 from thea_core.types import Clock, Lease, Store
 
 __all__ = ["LEASE_SECONDS", "LeaseKeeper"]
@@ -75,8 +76,8 @@ class LeaseKeeper:
                 thread = threading.Thread(
                     target=_work, args=(weakref.ref(self, lambda _: stop.set()), stop), name="thea-leases", daemon=True
                 )
-                self._thread = thread
-                thread.start()
+                if begin(thread):
+                    self._thread = thread
 
     def _end(self) -> bool:
         """Let the thread end, unless a lease has come in the meantime."""
@@ -94,8 +95,8 @@ class LeaseKeeper:
                 if lease in self._held:
                     self._held[lease] = now
                 return
-        except StoreError as error:
-            logger.warning("a lease could not be renewed; it is tried again: %s", error)
+        except Exception as error:  # the thread must live, whatever a plugin's store raises
+            logger.warning("a lease could not be renewed; it is tried again: %s", short_text(error))
             return
         self.discard(lease)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from thea_core.callbacks.forking import watch
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from thea_core.callbacks.steps import Steps
 
 __all__ = ["Locks"]
+
+_IN_LOOP_SECONDS: Final = 10.0
 
 
 class Locks:
@@ -100,9 +103,12 @@ class _Ticket:
         return self.granted
 
     def wait(self) -> None:
-        self._event.wait(self._left())
+        """Block; in the thread of an event loop for a while only, since the holder may be a task of that loop."""
+        left = self._left()
+        self._event.wait(_IN_LOOP_SECONDS if left is None and _in_event_loop() else left)
 
     async def wait_async(self) -> None:
+        """Wait in the running task."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -114,6 +120,19 @@ class _Ticket:
 
     def _left(self) -> float | None:
         return None if self._until is None else max(0.0, self._until - time.monotonic())
+
+
+def _in_event_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    if "asyncio" not in sys.modules:
+        return False
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _resolve(future: asyncio.Future[Any]) -> None:

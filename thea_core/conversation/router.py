@@ -34,6 +34,12 @@ __all__ = ["CoreRouter"]
 logger = logging.getLogger("thea_core.conversation")
 
 _STATES: Final = ("processing", "disambiguation", "executing", "completion", "idle")
+_WAYS: Final = (
+    ("processing", "executing"),
+    ("executing", "completion"),
+    ("completion", "idle"),
+    ("idle", "processing"),
+)
 _HOOKS: Final = (
     *("on_message", "on_state_change", "on_error", "on_session_timeout", "on_intent_detected", "on_agent_delegated"),
     *("pre_transition", "post_transition", "on_transition_error", "detect_intents", "provide_agents"),
@@ -66,7 +72,7 @@ class CoreRouter:
         entropy: gives that many random bytes.
 
     Raises:
-        DefinitionError: the engine's definition lacks a state that a turn needs.
+        DefinitionError: the engine's definition lacks a state or a transition that every turn needs.
         ValueError: an argument is out of its range.
     """
 
@@ -216,14 +222,18 @@ class CoreRouter:
 
 def _check_definition(fsm_engine: FSMEngine) -> None:
     definition = fsm_engine.definition
-    missing = [state for state in _STATES if state not in definition]
-    if missing:
-        raise DefinitionError(
-            [
-                f"the state {state!r} is missing, and a turn needs it; add it, or start from the default definition"
-                for state in missing
-            ]
-        )
+    ways = [(definition.initial, "processing"), *_WAYS]
+    problems = [
+        f"the state {state!r} is missing, and a turn needs it; add it, or start from the default definition"
+        for state in _STATES
+        if state not in definition
+    ] or [
+        f"the transition {source!r} -> {target!r} is missing, and every turn needs it; add it"
+        for source, target in ways
+        if target not in definition.targets(source)
+    ]
+    if problems:
+        raise DefinitionError(problems)
 
 
 def _check_share(name: str, value: object) -> None:

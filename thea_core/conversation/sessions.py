@@ -16,6 +16,7 @@ from thea_core.conversation.keeper import Keeper
 from thea_core.conversation.leases import LEASE_SECONDS
 from thea_core.conversation.requests import check_user_id
 from thea_core.conversation.work import Scope, Work, dump_context, end_session, load_context, running_work
+from thea_core.conversation.workers import begin
 from thea_core.errors import ReentrancyError, StoreError
 from thea_core.types import Commit, Conversation, ExpiredSession, Lease, Store
 
@@ -142,14 +143,13 @@ class SessionManager:
                 if self._thread is None:
                     self._thread = self._begin_thread()
 
-    def _begin_thread(self) -> threading.Thread:
+    def _begin_thread(self) -> threading.Thread | None:
         stop = self._stop = threading.Event()
         reference = weakref.ref(self, lambda _: stop.set())
         thread = threading.Thread(
             target=_sweep_forever, args=(reference, stop, self.interval), name="thea-sweeper", daemon=True
         )
-        thread.start()
-        return thread
+        return thread if begin(thread) else None
 
     def new_id(self, read: Conversation, user_id: str, message_id: str) -> str:
         """Return the id of a session that this message begins: the same if the turn runs again."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from thea_core.callbacks.hooks import suggestion
-
 __all__ = ["LANGUAGES", "TEXT_NAMES", "Texts"]
 
 _ENGLISH: Final[Mapping[str, str]] = {
@@ -54,7 +52,7 @@ class Texts:
     def __init__(self, language: str = "en", overrides: Mapping[str, str] | None = None) -> None:
         if language not in LANGUAGES:
             raise ValueError(
-                f"there are no texts in the language {language!r}{suggestion(str(language), LANGUAGES)}; "
+                f"there are no texts in the language {language!r}{_suggestion(language, LANGUAGES)}; "
                 f"valid are {', '.join(sorted(LANGUAGES))}"
             )
         own = dict(overrides or {})
@@ -72,10 +70,16 @@ def shipped(name: str) -> list[str]:
     return [texts[name] for texts in _SHIPPED.values()]
 
 
+def _suggestion(name: object, known: frozenset[str]) -> str:
+    from thea_core.callbacks.hooks import suggestion  # here, since the configuration needs only the names
+
+    return suggestion(name, known)
+
+
 def _check(name: object, text: object) -> None:
     if name not in TEXT_NAMES:
         raise ValueError(
-            f"there is no text named {name!r}{suggestion(str(name), TEXT_NAMES)}; "
+            f"there is no text named {name!r}{_suggestion(name, TEXT_NAMES)}; "
             f"the names are {', '.join(sorted(TEXT_NAMES))}"
         )
     if not isinstance(text, str):

@@ -6,6 +6,7 @@ process alive.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from thea_core.callbacks.forking import watch
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Outcome", "Workers"]
+__all__ = ["Outcome", "Workers", "begin"]
+
+logger = logging.getLogger("thea_core.conversation")
 
 Outcome = tuple[Any, "BaseException | None"]
 """What came of a call: its value, or the exception that it raised."""
@@ -48,8 +51,8 @@ class Workers:
             if self._idle >= len(self._calls):
                 self._changed.notify()
             elif self._threads < self._limit:
-                self._threads += 1
                 threading.Thread(target=self._work, name=self._name, daemon=True).start()
+                self._threads += 1
         return future
 
     def after_fork_in_child(self) -> None:
@@ -80,6 +83,16 @@ class Workers:
                 return self._calls.popleft()
             self._threads -= 1
             return None
+
+
+def begin(thread: threading.Thread) -> bool:
+    """Start a thread that the process can do without for a while; whether that was possible."""
+    try:
+        thread.start()
+    except RuntimeError as error:  # there are too many, or the interpreter is about to end
+        logger.warning("the thread %s cannot be started; it is tried again: %s", thread.name, error)
+        return False
+    return True
 
 
 def _outcome(run: Callable[..., Any], function: Callable[[], Any]) -> Outcome:
