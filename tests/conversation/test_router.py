@@ -6,11 +6,13 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conversation.parts import AsyncAgent, Driver, FunctionAgent, Gate, World, detector, in_thread
+from tests.support import FakeClock
 from thea_core import (
     AgentReply,
     CallbackManager,
@@ -27,6 +29,7 @@ from thea_core import (
 from thea_core.conversation.router import CoreRouter
 from thea_core.fsm.definition import DEFAULT_TRANSITIONS
 from thea_core.storage.memory import MemoryStore
+from thea_core.storage.sqlite import SQLiteStore
 
 
 class TestWhatItNeeds:
@@ -473,6 +476,75 @@ class TestABlockingStore:
         replies = asyncio.run(main())
         assert all(each.ok for each in replies)
         assert {world.router.contexts.load(f"user {n}")["n"] for n in range(10)} == {10}
+
+
+class TestOnSQLite:
+    """The same conversation, where what was returned is on disk."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "thea.db"
+
+    def open(self, path: Path, clock: FakeClock) -> World:
+        world = World(store=SQLiteStore(path, clock=clock), clock=clock)
+        world.agent("count", lambda _m, c, _t: AgentReply("ok", {**c, "n": c.get("n", 0) + 1}, ask=c.get("n") == 1))
+        return world
+
+    def test_a_conversation_goes_on_after_a_restart(self, driver: Driver, path: Path) -> None:
+        clock = FakeClock()
+        first = self.open(path, clock)
+        replies = [driver.handle(first.router, "ana", "count", f"m{number}") for number in range(2)]
+        first.router.close()
+        first.store.close()
+        second = self.open(path, clock)
+        assert driver.handle(second.router, "ana", "count", "m1") == replies[1]
+        assert second.events.entries == []
+        reply = driver.handle(second.router, "ana", "go on", "m2")
+        assert (reply.context["n"], reply.agent, reply.session_id) == (3, "count", replies[0].session_id)
+
+    def test_a_session_ends_after_a_restart(self, driver: Driver, path: Path) -> None:
+        clock = FakeClock()
+        first = self.open(path, clock)
+        session_id = driver.handle(first.router, "ana", "count").session_id
+        first.store.close()
+        clock.advance(1800)
+        second = self.open(path, clock)
+        assert driver.call(second.router.sessions, "sweep") == 1
+        assert [each["session_id"] for each in second.events.of("on_session_timeout")] == [session_id]
+
+    def test_two_routers_on_one_file_lose_no_update(self, path: Path) -> None:
+        clock = FakeClock()
+        worlds = [self.open(path, clock) for _ in range(2)]
+
+        def send(world: World) -> None:
+            for _ in range(10):
+                assert world.router.handle_request("ana", "count").ok
+
+        for join in [in_thread(lambda each=each: send(each)) for each in worlds for _ in range(2)]:  # type: ignore[misc]
+            join()
+        assert worlds[0].router.contexts.load("ana")["n"] == 40
+
+
+def test_threads_and_tasks_together_lose_no_update(world: World) -> None:
+    world.agent("count", lambda _m, c, _t: AgentReply("ok", {**c, "n": c.get("n", 0) + 1}))
+
+    def from_a_thread() -> None:
+        for number in range(30):
+            assert world.router.handle_request(f"user {number % 3}", "count").ok
+
+    async def from_a_task() -> None:
+        for number in range(30):
+            assert (await world.router.ahandle_request(f"user {number % 3}", "count")).ok
+
+    async def tasks() -> None:
+        await asyncio.gather(*(from_a_task() for _ in range(4)))
+
+    joins = [in_thread(from_a_thread) for _ in range(4)]
+    asyncio.run(tasks())
+    for join in joins:
+        join()
+    assert [world.router.contexts.load(f"user {number}")["n"] for number in range(3)] == [80, 80, 80]
+    assert len(world.router._parts.keeper._locks) == 0  # noqa: SLF001
 
 
 class TestTwoRoutersOnOneStore:

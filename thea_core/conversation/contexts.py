@@ -25,7 +25,7 @@ class ContextManager:
 
     ::
 
-        contexts = ContextManager(store)
+        contexts = CoreRouter(FSMEngine()).contexts  # or, beside a router: ContextManager(store)
         contexts.save("ana", {"user_id": "ana", "state": "idle", "name": "Ana"})
 
     While a user's turn runs, ``save`` and ``clear`` for that user join the turn's commit: they are no writes of their
