@@ -1,0 +1,42 @@
+"""What the tests of callbacks share: one message, and short ways to fire it and to bring plugins in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from thea_core import CallbackManager
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MESSAGE: dict[str, Any] = {"user_id": "ana", "message": "hola", "timestamp": NOW}
+
+
+def say(callbacks: CallbackManager, **more: Any) -> None:
+    """Fire ``on_message``."""
+    callbacks.trigger("on_message", **MESSAGE, **more)
+
+
+async def asay(callbacks: CallbackManager, **more: Any) -> None:
+    """Fire ``on_message`` from async code."""
+    await callbacks.atrigger("on_message", **MESSAGE, **more)
+
+
+def plug(
+    callbacks: CallbackManager,
+    plugin: object,
+    name: str = "shop",
+    *,
+    source: int = 1,
+    position: int = 0,
+    priority: int | None = None,
+) -> None:
+    """Put a plugin's callbacks into the chains."""
+    binding = callbacks.bind_plugin(
+        plugin, name, distribution=f"thea-{name}", source=source, position=position, priority=priority
+    )
+    callbacks.publish_plugins([binding])
+
+
+def outcomes(callbacks: CallbackManager) -> list[tuple[str, str]]:
+    """Return callback and outcome of each call in the history."""
+    return [(each.callback.rpartition(".")[2], each.outcome) for each in callbacks.history]

@@ -1,0 +1,664 @@
+"""Sync and async are equals: where coroutines run, in which order, and what becomes of them when things end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.callbacks.helpers import MESSAGE, asay, outcomes, plug, say
+from thea_core import CallbackManager, ReentrancyError, hookimpl
+from thea_core.callbacks.loops import LoopThread, on_loop_thread
+
+
+def here() -> str:
+    return threading.current_thread().name
+
+
+class Plugin:
+    """Notes the thread and loop in which it runs."""
+
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+        self.loops: set[asyncio.AbstractEventLoop] = set()
+
+    @hookimpl
+    async def on_message(self) -> None:
+        await asyncio.sleep(0)
+        self.threads.append(here())
+        self.loops.add(asyncio.get_running_loop())
+
+
+class TestWhereCoroutinesRun:
+    def test_a_plugins_run_on_its_own_loop_whoever_calls(self, callbacks: CallbackManager) -> None:
+        plugin = Plugin()
+        plug(callbacks, plugin)
+        say(callbacks)
+        asyncio.run(asay(callbacks))
+        thread = threading.Thread(target=say, args=(callbacks,))
+        thread.start()
+        thread.join()
+        assert plugin.threads == ["thea-shop"] * 3
+        assert len(plugin.loops) == 1
+
+    def test_its_thread_is_a_daemon_and_starts_at_first_use(self, callbacks: CallbackManager) -> None:
+        plug(callbacks, Plugin())
+        assert callbacks.loops.names() == []
+        say(callbacks)
+        (thread,) = [each for each in threading.enumerate() if each.name == "thea-shop"]
+        assert thread.daemon
+        assert callbacks.loops.names() == ["shop"]
+
+    def test_two_plugins_have_two_loops(self, callbacks: CallbackManager) -> None:
+        first, second = Plugin(), Plugin()
+        plug(callbacks, first, "first")
+        plug(callbacks, second, "second", position=1)
+        say(callbacks)
+        assert first.threads + second.threads == ["thea-first", "thea-second"]
+        assert not first.loops & second.loops
+
+    def test_a_local_one_runs_on_the_loop_of_the_atrigger_that_calls_it(self, callbacks: CallbackManager) -> None:
+        plugin = Plugin()
+        callbacks.register("on_message", plugin.on_message)
+
+        async def scenario() -> None:
+            await asay(callbacks)
+            assert plugin.loops == {asyncio.get_running_loop()}
+
+        asyncio.run(scenario())
+
+    def test_a_local_one_runs_from_trigger_on_the_managers_loop(self, callbacks: CallbackManager) -> None:
+        plugin = Plugin()
+        callbacks.register("on_message", plugin.on_message)
+        say(callbacks)
+        assert plugin.threads == ["thea-local"]
+
+    def test_each_runs_in_a_task_of_its_own(self, callbacks: CallbackManager) -> None:
+        tasks = []
+
+        async def note() -> None:
+            tasks.append(asyncio.current_task())
+
+        async def scenario() -> None:
+            tasks.append(asyncio.current_task())
+            await asay(callbacks)
+
+        callbacks.register("on_message", note)
+        callbacks.register("on_message", note)
+        asyncio.run(scenario())
+        assert len(set(tasks)) == 3
+
+    def test_sync_callbacks_run_in_the_callers_thread(
+        self, callbacks: CallbackManager, fire: Callable[..., None]
+    ) -> None:
+        threads = []
+        callbacks.register("on_message", lambda: threads.append(here()))
+        fire("on_message", **MESSAGE)
+        assert threads == [here()]
+
+    def test_context_variables_travel(self, callbacks: CallbackManager, fire: Callable[..., None]) -> None:
+        variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+        seen = []
+
+        class Reader:
+            @hookimpl
+            async def on_message(self) -> None:
+                seen.append(variable.get())
+
+        async def read() -> None:
+            seen.append(variable.get())
+
+        plug(callbacks, Reader())
+        callbacks.register("on_message", read)
+        callbacks.register("on_message", lambda: seen.append(variable.get()))
+        variable.set("travels")
+        fire("on_message", **MESSAGE)
+        assert seen == ["travels"] * 3
+
+
+class TestOrder:
+    def test_both_kinds_run_from_both_calls_in_one_order(
+        self, callbacks: CallbackManager, fire: Callable[..., None]
+    ) -> None:
+        ran = []
+
+        def register(name: str, priority: int, *, later: bool) -> None:
+            async def callback() -> None:
+                await asyncio.sleep(0)
+                ran.append(name)
+
+            callbacks.register("on_message", callback if later else lambda: ran.append(name), priority=priority)
+
+        class Both:
+            @hookimpl(priority=5)
+            async def on_message(self) -> None:
+                await asyncio.sleep(0)
+                ran.append("plugin")
+
+        plug(callbacks, Both())
+        register("first", 9, later=True)
+        register("second", 7, later=False)
+        register("third", 3, later=True)
+        register("fourth", 1, later=False)
+        fire("on_message", **MESSAGE)
+        assert ran == ["first", "second", "plugin", "third", "fourth"]
+
+    def test_a_coroutine_that_a_sync_callback_returns_is_run_too(
+        self, callbacks: CallbackManager, fire: Callable[..., None]
+    ) -> None:
+        ran = []
+
+        async def later() -> None:
+            await asyncio.sleep(0)
+            ran.append("later")
+
+        callbacks.register("on_message", lambda: later())  # noqa: PLW0108 -- not known to be asynchronous
+        callbacks.register("on_message", lambda: ran.append("after"))
+        fire("on_message", **MESSAGE)
+        assert ran == ["later", "after"]
+
+    def test_one_coroutine_returned_twice_fails_the_second_time(self, callbacks: CallbackManager) -> None:
+        async def once() -> None: ...
+
+        coroutine = once()
+        callbacks.register("on_message", lambda: coroutine)
+        say(callbacks)
+        say(callbacks)
+        assert [outcome for _, outcome in outcomes(callbacks)] == ["ok", "error"]
+
+
+class TestOnThoseLoops:
+    def test_a_sync_trigger_of_a_chain_with_coroutines_is_refused_there(self, callbacks: CallbackManager) -> None:
+        problems = []
+
+        class Nesting:
+            @hookimpl
+            async def on_message(self) -> None:
+                try:
+                    callbacks.trigger("on_error", user_id="ana", error=ValueError(), traceback="")
+                except ReentrancyError as error:
+                    problems.append(str(error))
+
+            @hookimpl
+            async def on_error(self) -> None: ...
+
+        plug(callbacks, Nesting())
+        say(callbacks)
+        assert len(problems) == 1
+        assert "await atrigger instead" in problems[0]
+
+    def test_there_a_coroutine_of_a_sync_callback_is_that_callbacks_failure(self, callbacks: CallbackManager) -> None:
+        ran = []
+
+        async def later() -> None:
+            ran.append("never")
+
+        class Nesting:
+            @hookimpl
+            async def on_message(self) -> None:
+                callbacks.trigger("on_error", user_id="ana", error=ValueError(), traceback="")
+
+        plug(callbacks, Nesting())
+        callbacks.register("on_error", lambda: later())  # noqa: PLW0108 -- not known to be asynchronous
+        callbacks.register("on_error", lambda: ran.append("after"))
+        say(callbacks)
+        assert ran == ["after"]
+        assert callbacks.history[0].error.startswith("ReentrancyError: ")
+
+    def test_a_sync_trigger_of_a_plain_chain_is_allowed_there(self, callbacks: CallbackManager) -> None:
+        ran = []
+
+        class Nesting:
+            @hookimpl
+            async def on_message(self) -> None:
+                ran.append(on_loop_thread())
+                callbacks.trigger("on_error", user_id="ana", error=ValueError(), traceback="")
+
+        plug(callbacks, Nesting())
+        callbacks.register("on_error", lambda: ran.append("inner"))
+        say(callbacks)
+        assert ran == [True, "inner"]
+
+    def test_atrigger_works_there(self, callbacks: CallbackManager) -> None:
+        class Nesting:
+            @hookimpl
+            async def on_message(self) -> None:
+                await callbacks.atrigger("on_error", user_id="ana", error=ValueError(), traceback="")
+
+            @hookimpl
+            async def on_error(self) -> None:
+                await asyncio.sleep(0)
+
+        plug(callbacks, Nesting())
+        say(callbacks)
+        assert outcomes(callbacks) == [("on_error", "ok"), ("on_message", "ok")]
+
+
+class Misbehaving:
+    """Does to its loop whatever it is told to, once."""
+
+    def __init__(self, deed: Callable[[asyncio.AbstractEventLoop], None]) -> None:
+        self.deed: Callable[[asyncio.AbstractEventLoop], None] | None = deed
+        self.ran = 0
+
+    @hookimpl
+    async def on_message(self) -> None:
+        deed, self.deed = self.deed, None
+        if deed is not None:
+            deed(asyncio.get_running_loop())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        self.ran += 1
+
+
+def stop(loop: asyncio.AbstractEventLoop) -> None:
+    loop.stop()
+
+
+def exit_in_a_callback(loop: asyncio.AbstractEventLoop) -> None:
+    def leave() -> None:
+        raise SystemExit(1)
+
+    loop.call_soon(leave)
+
+
+def close(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever = loop.close  # type: ignore[method-assign] -- closes it as soon as it has stopped
+    loop.stop()
+
+
+class TestLoopsThatAreMistreated:
+    @pytest.mark.parametrize("deed", [stop, exit_in_a_callback])
+    def test_a_plugin_that_stops_its_loop_stops_nobody(
+        self, callbacks: CallbackManager, fire: Callable[..., None], deed: Callable[..., None]
+    ) -> None:
+        plugin, ran = Misbehaving(deed), []
+        plug(callbacks, plugin)
+        callbacks.register("on_message", lambda: ran.append("after"), priority=-1)
+        fire("on_message", **MESSAGE)
+        fire("on_message", **MESSAGE)
+        assert plugin.ran == 2
+        assert ran == ["after", "after"]
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_a_plugin_that_closes_its_loop_fails_and_gets_a_new_one(
+        self, callbacks: CallbackManager, fire: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(logging.getLogger("asyncio"), "disabled", True)  # "Task was destroyed but it is pending!"
+        plugin, ran = Misbehaving(close), []
+        plug(callbacks, plugin)
+        callbacks.register("on_message", lambda: ran.append("after"), priority=-1)
+        fire("on_message", **MESSAGE)
+        fire("on_message", **MESSAGE)
+        assert plugin.ran == 1
+        assert ran == ["after", "after"]
+        assert [outcome for _, outcome in outcomes(callbacks)] == ["error", "ok", "ok", "ok"]
+
+    def test_a_callback_that_cancels_its_own_task_fails(
+        self, callbacks: CallbackManager, fire: Callable[..., None]
+    ) -> None:
+        async def cancel_itself() -> None:
+            asyncio.current_task().cancel()
+
+        async def cancel_itself_and_wait() -> None:
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+
+        callbacks.register("on_message", cancel_itself)
+        callbacks.register("on_message", cancel_itself_and_wait)
+        callbacks.register("on_message", lambda: None)
+        fire("on_message", **MESSAGE)
+        assert [outcome for _, outcome in outcomes(callbacks)] == ["error", "error", "ok"]
+
+    def test_where_no_thread_can_be_started_the_callback_fails_and_the_others_run(
+        self, callbacks: CallbackManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def start(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        ran = []
+        plug(callbacks, Plugin())
+        callbacks.register("on_message", lambda: ran.append("after"), priority=-1)
+        monkeypatch.setattr(LoopThread, "start", start)
+        say(callbacks)
+        asyncio.run(asay(callbacks))
+        assert ran == ["after", "after"]
+        assert callbacks.history[0].error == "RuntimeError: can't start new thread"
+
+
+class TestClosing:
+    def hang(self, callbacks: CallbackManager) -> tuple[threading.Thread, threading.Event]:
+        """Let a thread wait for a coroutine that never ends."""
+        started = threading.Event()
+
+        async def hang() -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        callbacks.register("on_message", hang)
+        thread = threading.Thread(target=say, args=(callbacks,), daemon=True)
+        thread.start()
+        assert started.wait(10)
+        return thread, started
+
+    def test_it_stops_the_threads(self, callbacks: CallbackManager) -> None:
+        plug(callbacks, Plugin())
+        callbacks.register("on_message", Plugin().on_message)
+        say(callbacks)
+        assert callbacks.close() == 0
+        assert callbacks.loops.names() == []
+        assert not [each for each in threading.enumerate() if each.name in ("thea-shop", "thea-local")]
+
+    def test_whoever_waits_for_a_coroutine_is_told_that_it_was_cancelled(self, callbacks: CallbackManager) -> None:
+        thread, _ = self.hang(callbacks)
+        assert callbacks.close(10.0) == 0
+        thread.join(10)
+        assert not thread.is_alive()
+        assert callbacks.history[0].error == "CancelledError"
+
+    def test_the_next_call_starts_a_new_loop(self, callbacks: CallbackManager) -> None:
+        plugin = Plugin()
+        plug(callbacks, plugin)
+        say(callbacks)
+        callbacks.close()
+        say(callbacks)
+        assert len(plugin.loops) == 2
+
+    def test_a_loop_that_is_blocked_is_counted(self, callbacks: CallbackManager) -> None:
+        inside, go = threading.Event(), threading.Event()
+
+        class Blocking:
+            @hookimpl
+            async def on_message(self) -> None:
+                inside.set()
+                go.wait(10)
+
+        plug(callbacks, Blocking())
+        thread = threading.Thread(target=say, args=(callbacks,))
+        thread.start()
+        inside.wait(10)
+        assert callbacks.close(0.0) == 1
+        go.set()
+        thread.join(10)
+
+    def test_one_plugins_loop_may_be_closed_alone(self, callbacks: CallbackManager) -> None:
+        plug(callbacks, Plugin(), "first")
+        plug(callbacks, Plugin(), "second", position=1)
+        say(callbacks)
+        assert callbacks.close_plugin("first", 10.0)
+        assert callbacks.close_plugin("nobody", 0.0)
+        assert callbacks.loops.names() == ["second"]
+
+    def test_a_callback_may_close_the_manager_without_waiting_for_itself(self, callbacks: CallbackManager) -> None:
+        closed = []
+
+        class Closing:
+            @hookimpl
+            async def on_message(self) -> None:
+                closed.append(callbacks.close(3600.0))
+
+        plug(callbacks, Closing())
+        say(callbacks)
+        assert closed == [1]
+
+    def test_what_is_submitted_to_a_loop_that_has_ended_is_answered(self) -> None:
+        async def never() -> Any:
+            raise AssertionError
+
+        thread = LoopThread("gone")
+        thread.stop()
+        assert thread.ended(10)
+        _, error = thread.submit(never()).result()
+        assert isinstance(error, asyncio.CancelledError)
+        thread.stop()  # and stopping it once more does nothing
+
+    def test_tasks_that_a_plugin_left_on_its_loop_are_cancelled(self, callbacks: CallbackManager) -> None:
+        ended = []
+
+        async def background() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(True)
+
+        class Spawning:
+            @hookimpl
+            async def on_message(self) -> None:
+                self.task = asyncio.create_task(background())
+                await asyncio.sleep(0)
+
+        plug(callbacks, Spawning())
+        say(callbacks)
+        callbacks.close()
+        assert ended == [True]
+
+    def test_a_task_that_raises_when_it_is_cancelled_stops_nothing(self, callbacks: CallbackManager) -> None:
+        async def background() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise SystemExit(1)
+
+        class Spawning:
+            @hookimpl
+            async def on_message(self) -> None:
+                self.task = asyncio.create_task(background())
+                await asyncio.sleep(0)
+
+        plugin = Spawning()
+        plug(callbacks, plugin)
+        say(callbacks)
+        assert callbacks.close() == 0
+        assert isinstance(plugin.task.exception(), SystemExit)
+
+    def test_the_threads_end_with_their_manager(self) -> None:
+        callbacks = CallbackManager()
+        callbacks.register("on_message", Plugin().on_message)
+        say(callbacks)
+        threads = [each for each in threading.enumerate() if each.name == "thea-local"]
+        del callbacks
+        gc.collect()
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+class Steps:
+    """A chain of three: a coroutine that waits until it is let go, another coroutine, and a plain function."""
+
+    def __init__(self, callbacks: CallbackManager, *, plugin: bool) -> None:
+        self.callbacks = callbacks
+        self.ran: list[str] = []
+        self.inside = threading.Event()
+        self.go = threading.Event()
+        self.done = threading.Event()
+        if plugin:
+            plug(callbacks, self)
+        else:
+            callbacks.register("on_message", self.on_message)
+        callbacks.register("on_message", self.second, priority=-1)
+        callbacks.register("on_message", self.third, priority=-2)
+
+    @hookimpl
+    async def on_message(self) -> None:
+        self.inside.set()
+        while not self.go.is_set():
+            await asyncio.sleep(0.001)
+        self.ran.append("first")
+        self.done.set()
+
+    async def second(self) -> None:
+        await asyncio.sleep(0.001)
+        self.ran.append("second")
+
+    def third(self) -> None:
+        self.ran.append("third")
+
+    async def begin(self) -> asyncio.Task[None]:
+        task = asyncio.create_task(asay(self.callbacks))
+        while not self.inside.is_set():
+            await asyncio.sleep(0.001)
+        return task
+
+
+@pytest.mark.parametrize("plugin", [False, True], ids=["local", "plugin"])
+class TestCancellation:
+    def test_it_passes_at_once_and_the_rest_of_the_chain_goes_on(
+        self, callbacks: CallbackManager, plugin: bool
+    ) -> None:
+        steps = Steps(callbacks, plugin=plugin)
+
+        async def scenario() -> None:
+            task = await steps.begin()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert steps.ran == []
+            assert callbacks.busy
+            steps.go.set()
+            while callbacks.busy:
+                await asyncio.sleep(0.001)
+
+        asyncio.run(scenario())
+        assert steps.ran == ["first", "second", "third"]
+        assert [outcome for _, outcome in outcomes(callbacks)] == ["ok", "ok", "ok"]
+
+    def test_the_rest_runs_also_where_asyncio_run_ends_meanwhile(
+        self, callbacks: CallbackManager, plugin: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        steps = Steps(callbacks, plugin=plugin)
+
+        async def scenario() -> None:
+            task = await steps.begin()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(scenario())
+        assert steps.ran == ["second", "third"]
+        assert [outcome for _, outcome in outcomes(callbacks)] == ["cancelled", "ok", "ok"]
+        assert caplog.records == []
+        if plugin:
+            steps.go.set()
+            assert steps.done.wait(10)
+
+    def test_the_rest_runs_also_where_the_end_of_asyncio_run_is_what_cancels(
+        self, callbacks: CallbackManager, plugin: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        steps = Steps(callbacks, plugin=plugin)
+
+        async def scenario() -> None:
+            await steps.begin()
+            threading.Timer(0.01, steps.go.set).start()
+
+        asyncio.run(scenario())
+        first = [("on_message", "ok")] if plugin else [("on_message", "cancelled")]
+        assert steps.ran[-2:] == ["second", "third"]
+        assert outcomes(callbacks) == [*first, ("second", "ok"), ("third", "ok")]
+        assert caplog.records == []
+
+    def test_cancelling_everything_again_and_again_loses_nothing(
+        self, callbacks: CallbackManager, plugin: bool
+    ) -> None:
+        steps = Steps(callbacks, plugin=plugin)
+
+        async def scenario() -> None:
+            await steps.begin()
+            for _ in range(5):
+                for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                    task.cancel()
+                await asyncio.sleep(0)
+
+        asyncio.run(scenario())
+        assert "third" in steps.ran
+        steps.go.set()
+        assert not callbacks.busy
+
+    def test_a_callback_whose_task_is_cancelled_before_it_begins_leaves_no_coroutine_behind(
+        self, callbacks: CallbackManager, plugin: bool
+    ) -> None:
+        steps = Steps(callbacks, plugin=plugin)
+
+        async def scenario() -> None:
+            asyncio.create_task(asay(callbacks))  # noqa: RUF006 -- its end is what is tested
+            await asyncio.sleep(0)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            steps.go.set()
+
+        asyncio.run(scenario())
+        gc.collect()  # a coroutine that was never awaited would warn here
+        assert "third" in steps.ran
+
+
+def test_an_acall_is_let_go_in_the_same_way(callbacks: CallbackManager) -> None:
+    inside, go, ran = asyncio.Event(), asyncio.Event(), []
+
+    async def slow() -> None:
+        inside.set()
+        await go.wait()
+
+    async def scenario() -> None:
+        task = asyncio.create_task(callbacks.acall("detect_intents", message="", context={}))
+        await inside.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go.set()
+        while callbacks.busy:
+            await asyncio.sleep(0)
+
+    callbacks.register("detect_intents", slow)
+    callbacks.register("detect_intents", lambda context: ran.append(context))
+    asyncio.run(scenario())
+    assert ran == [{}]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_is_closed_under_a_call_takes_the_rest_with_it_and_leaves_nothing_busy(
+    callbacks: CallbackManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("asyncio"), "disabled", True)  # "Task was destroyed but it is pending!"
+    steps = Steps(callbacks, plugin=True)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(steps.begin())
+    loop.close()
+    steps.go.set()
+    assert steps.done.wait(10)
+    assert callbacks.close(10.0) == 0
+    del loop
+    gc.collect()
+    assert not callbacks.busy
+    assert steps.ran == ["first"]
+
+
+def test_ctrl_c_in_the_waiting_thread_cancels_the_coroutine(callbacks: CallbackManager) -> None:
+    ended = threading.Event()
+    inside = threading.Event()
+
+    async def wait() -> None:
+        inside.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    def interrupt() -> None:
+        import signal
+
+        inside.wait(10)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    callbacks.register("on_message", wait)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        say(callbacks)
+    thread.join(10)
+    assert ended.wait(10)
