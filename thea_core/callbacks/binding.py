@@ -140,7 +140,8 @@ def place_of(function: object) -> str:
     body = getattr(_body(function), "__func__", _body(function))
     code = getattr(inspect.unwrap(body) if callable(body) else body, "__code__", None)
     if code is None:
-        return f"<{type(function).__module__}.{type(function).__qualname__}>"
+        kind = function if isinstance(function, type) else type(function)
+        return f"<{kind.__module__}.{kind.__qualname__}>"
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 

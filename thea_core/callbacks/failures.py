@@ -51,7 +51,7 @@ class FailureLog:
             text, trace = short_text(error), (kind, error, error.__traceback__)
             _log(logging.ERROR, "%s failed in %s; the others go on (%s)", what, hook, text, exc_info=trace)
         else:
-            _log(logging.DEBUG, "%s failed in %s, for the %dth time", what, hook, count)
+            _log(logging.DEBUG, "%s failed in %s again; %d times so far", what, hook, count)
 
     def after_fork_in_child(self) -> None:
         """Take a fresh lock: the parent's may be held."""

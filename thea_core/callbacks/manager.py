@@ -268,9 +268,7 @@ class CallbackManager:
         """
         with self._lock:
             if name in self._plugins or name == LOCAL:
-                raise RegistrationError(
-                    f"there is a plugin {name!r} already; each needs a name of its own", plugin=name
-                )
+                raise _taken(name, distribution)
             self._sequence += 1
             return bind_plugin(
                 self._hooks,
@@ -282,12 +280,18 @@ class CallbackManager:
             )
 
     def publish_plugins(self, bindings: Iterable[PluginBinding]) -> None:
-        """Put the callbacks of plugins into the chains, in one step."""
+        """Put the callbacks of plugins into the chains, in one step.
+
+        Raises:
+            RegistrationError: a name is taken; then none of them is in any chain.
+        """
         with self._lock:
+            plugins = dict(self._plugins)
             for binding in bindings:
-                if binding.name in self._plugins:
-                    raise RegistrationError(f"there is a plugin {binding.name!r} already", plugin=binding.name)
-                self._plugins[binding.name] = binding
+                if binding.name in plugins:
+                    raise _taken(binding.name)
+                plugins[binding.name] = binding
+            self._plugins = plugins
             self._publish()
 
     def withdraw_plugin(self, name: str) -> PluginBinding | None:
@@ -527,6 +531,13 @@ async def _finish(steps: Generator[CallbackStep, Any, Any], step: CallbackStep) 
             if step.on_callers_loop and isinstance(error, asyncio.CancelledError):
                 error = Abandoned()  # by the host: not its failure
             step = steps.send((value, error))
+
+
+def _taken(name: str, distribution: str | None = None) -> RegistrationError:
+    source = f" (distribution {distribution})" if distribution else ""
+    return RegistrationError(
+        f"plugin {name!r}{source}: that name is taken already; each plugin needs a name of its own", plugin=name
+    )
 
 
 def _refuse_on_loop(hook: Hook) -> None:
