@@ -34,8 +34,8 @@ def _text(definition: Definition, current: str | None) -> Iterator[str]:
     for state in definition.states:
         mark = ">" if state == current else " "
         targets = [_shown(each) for each in definition.targets(state) if each != definition.error]
-        note = " (final)" if state in definition.final else ""
-        yield f"{mark} {_shown(state):<{width}} -> {' | '.join(targets)}{note}".rstrip()
+        note = "(final)" if state in definition.final else ""
+        yield f"{mark} {_shown(state):<{width}} -> {' '.join((' | '.join(targets), note)).strip()}"
     yield f"  {'any state':<{width}} -> {_shown(definition.error)}"
 
 

@@ -317,7 +317,8 @@ class FSMEngine:
         result = None
         if not isinstance(ending, TransitionVeto):
             result = copy_context((yield from self._failing.steps(ending, copy_context(before), target)))
-        (note or self._notes.begin()).fill(ending, before, result)
+        keep = self._notes.add if note is None else note.fill
+        keep(ending, before, result)
 
     def _tell_change(self, user_id: str, source: str, target: str) -> Steps[None]:
         return self.callbacks.fire("on_state_change", user_id=user_id, old_state=source, new_state=target)

@@ -43,6 +43,7 @@ class Note:
         """Note a failure; it is the last one of its flow now."""
         self.error, self.given, self.result = error, given, result
         self.number = self.owner.next_number()
+        self.under_way = False
 
 
 _notes: ContextVar[tuple[Note, ...]] = ContextVar("thea_failures", default=())  # of all engines
@@ -61,14 +62,25 @@ class Notes:
     def begin(self) -> Note:
         """Put an empty note into this flow."""
         note = Note(self)
-        notes = _notes.get()
+        self._put(note)
+        return note
+
+    def add(self, error: BaseException, given: Context, result: Context | None) -> None:
+        """Put a note that is filled into this flow."""
+        note = Note(self)
+        note.fill(error, given, result)
+        self._put(note)
+
+    @staticmethod
+    def _put(note: Note) -> None:
+        """Put a note into this flow, and drop those that count no more."""
+        notes = (*_notes.get(), note)
         last: dict[Notes, Note] = {}
         for each in notes:
             if each.number and (each.owner not in last or each.number > last[each.owner].number):
                 last[each.owner] = each
         kept = [each for each in notes if each.under_way or last.get(each.owner) is each]
-        _notes.set((*kept[1 - _MOST :], note))
-        return note
+        _notes.set(tuple(kept[-_MOST:]))
 
     def last(self) -> Note | None:
         """Return the note of the last failure in this flow."""
