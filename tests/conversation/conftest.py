@@ -22,5 +22,5 @@ def world() -> World:
 @pytest.fixture(autouse=True)
 def _close_worlds() -> Iterator[None]:
     yield
-    for each in list(World.open):
-        each.close()
+    while World.open:
+        World.open.pop().close()

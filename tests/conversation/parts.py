@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
-from weakref import WeakSet
 
 from tests.support import FakeClock
 from thea_core import AgentReply, CallbackManager, Context, FSMEngine, IntentMatch, Reply, Turn
@@ -120,7 +119,7 @@ def detector(**matches: IntentMatch | list[IntentMatch] | float) -> Callable[[st
 class World:
     """A router with everything around it in reach."""
 
-    open: ClassVar[WeakSet[World]] = WeakSet()
+    open: ClassVar[list[World]] = []
 
     def __init__(
         self,
@@ -136,7 +135,7 @@ class World:
         self.store = store if store is not None else MemoryStore(clock=self.clock)
         self.router = CoreRouter(self.fsm, store=self.store, clock=self.clock, **options)
         self.events = Notebook(self.callbacks)
-        World.open.add(self)
+        World.open.append(self)
 
     def agent(self, name: str, function: Callable[[str, Context, Turn], Any], intents: Iterable[str] = ()) -> None:
         """Register an agent for the intent of its name, which is detected where a message begins with it."""
@@ -148,6 +147,7 @@ class World:
 
     def close(self) -> None:
         self.router.close()
+        self.store.close()
 
 
 class Gate:
