@@ -340,6 +340,18 @@ class TestErrors:
         assert words in str(told["error"])
         assert world.router.contexts.load("ana")["state"] == "idle"
 
+    def test_an_error_is_logged_once_with_its_traceback_whoever_listens(
+        self, driver: Driver, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world.agent("bad", fail(RuntimeError("no")))
+        for _ in range(3):
+            driver.handle(world.router, "ana", "bad")
+        (record,) = caplog.records
+        assert (
+            record.getMessage() == "a turn failed in the state 'executing'; the user gets an apology (RuntimeError: no)"
+        )
+        assert record.exc_info is not None
+
     def test_a_second_error_is_logged_and_not_reported(
         self, driver: Driver, world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -1,4 +1,4 @@
-"""How failures of callbacks are logged: once for each distinct failure, then counted."""
+"""How failures of callbacks and of turns are logged: once for each distinct failure, then counted."""
 
 from __future__ import annotations
 
@@ -44,14 +44,18 @@ class FailureLog:
         """Log the failure of an observer, in the same way."""
         self._report(f"observer {observer}", hook, error)
 
-    def _report(self, what: str, hook: str, error: BaseException) -> None:
+    def report_turn(self, state: str, error: BaseException) -> None:
+        """Log that a turn failed in a state, in the same way: nobody else may be listening to ``on_error``."""
+        self._report("a turn", f"the state {state!r}", error, "the user gets an apology")
+
+    def _report(self, what: str, where: str, error: BaseException, then: str = "the others go on") -> None:
         kind = type(error)
-        count = self._count((what, hook, f"{kind.__module__}.{kind.__qualname__}", _place(error)))
+        count = self._count((what, where, f"{kind.__module__}.{kind.__qualname__}", _place(error)))
         if count == 1:
             text, trace = short_text(error), (kind, error, error.__traceback__)
-            _log(logging.ERROR, "%s failed in %s; the others go on (%s)", what, hook, text, exc_info=trace)
+            _log(logging.ERROR, "%s failed in %s; %s (%s)", what, where, then, text, exc_info=trace)
         else:
-            _log(logging.DEBUG, "%s failed in %s again; %d times so far", what, hook, count)
+            _log(logging.DEBUG, "%s failed in %s again; %d times so far", what, where, count)
 
     def after_fork_in_child(self) -> None:
         """Take a fresh lock: the parent's may be held."""
