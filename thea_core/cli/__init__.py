@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 __all__ = ["main"]
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from thea_core.cli.root import thea
 
     for stream in (sys.stdout, sys.stderr):  # a terminal that knows few characters is no reason to stop
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         thea.main(None if arguments is None else list(arguments), prog_name="thea")

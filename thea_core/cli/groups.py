@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 import click
@@ -39,11 +38,19 @@ def _remember(context: click.Context, parameter: click.Parameter, value: object)
         setattr(context.ensure_object(Options), parameter.name, value)
 
 
+def _remember_file(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    from pathlib import Path
+
+    if value is not None:
+        context.ensure_object(Options).config = Path(value)
+
+
 def _shared() -> list[click.Parameter]:
     options: list[dict[str, Any]] = [
         {
             "param_decls": ["--config"],
-            "type": click.Path(path_type=Path, dir_okay=False),
+            "callback": _remember_file,
+            "type": click.Path(dir_okay=False),
             "metavar": "PATH",
             "help": "The configuration file; else THEA_CONFIG, thea.toml, or [tool.thea] of pyproject.toml.",
         },
@@ -54,7 +61,7 @@ def _shared() -> list[click.Parameter]:
             "help": 'Start even where a guard (on_failure = "veto") is left out.',
         },
     ]
-    return [click.Option(callback=_remember, expose_value=False, **each) for each in options]
+    return [click.Option(**{"callback": _remember, "expose_value": False, **each}) for each in options]
 
 
 def json_option(function: F) -> F:
@@ -86,7 +93,7 @@ class _Helped(click.Command):
         own: list[tuple[str, str]] = []
         others: list[tuple[str, str]] = []
         for each in self.get_params(ctx):
-            record = each.get_help_record(ctx)
+            record = each.get_help_record(ctx) if isinstance(each, click.Option) else None
             if record is not None:
                 (others if each.name in shared else own).append(record)
         with formatter.section("Options"):
@@ -127,7 +134,7 @@ def verb(name: str, statuses: Sequence[int] = (), **meanings: str) -> Callable[[
 class VerbGroup(_Helped, click.Group):
     """A group that knows its verbs by name, and imports one when it is used."""
 
-    def __init__(self, name: str, help: str, verbs: Mapping[str, Entry | VerbGroup]) -> None:  # noqa: A002 -- click's
+    def __init__(self, name: str, help: str, verbs: Mapping[str, Entry | click.Command]) -> None:  # noqa: A002 -- click's
         super().__init__(name, help=help, context_settings=_SETTINGS, subcommand_metavar="VERB ...")
         self.params += _shared()
         self._verbs = verbs

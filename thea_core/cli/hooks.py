@@ -24,7 +24,7 @@ def command(options: Options, name: str | None) -> None:
     """Show the hooks that callbacks can implement.
 
     With a NAME, all that is to be known of that hook: when it is called, its arguments, and what becomes of a result.
-    These are the hooks of Thea itself; what plugins add is told by them.
+    These are the hooks of Thea itself: those that plugins add stand in their own documentation.
     """
     from thea_core.callbacks import CallbackManager
 
@@ -33,7 +33,7 @@ def command(options: Options, name: str | None) -> None:
     if options.json:
         print_json({"hooks": [_as_json(each) for each in hooks]})
     elif name is None:
-        table(["hook", "kind", "when"], [[each.signature, each.kind.value, _summary(each)] for each in hooks])
+        table(["hook", "kind", "called"], [[each.name, each.kind.value, _when(each)] for each in hooks])
     else:
         [hook] = hooks
         say(f"{hook.signature}\n{hook.kind.value}; a callback may name: {', '.join(hook.arguments)}\n\n{hook.doc}")
@@ -41,6 +41,10 @@ def command(options: Options, name: str | None) -> None:
 
 def _summary(hook: Hook) -> str:
     return hook.doc.partition("\n\n")[0].replace("\n", " ")
+
+
+def _when(hook: Hook) -> str:
+    return _summary(hook).removeprefix("Called ").replace("``", "")
 
 
 def _as_json(hook: Hook) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from thea_core.cli.exits import Refusal
@@ -25,7 +23,7 @@ def command(options: Options, force: bool) -> None:  # noqa: FBT001 -- click pas
     """
     from thea_core.config.template import template
 
-    path = (options.directory or Path()) / (options.config or "thea.toml")
+    path = options.base / (options.config or "thea.toml")
     if path.name == "pyproject.toml":
         raise Refusal(f"{path} is not Thea's alone: run thea init without it, or add [tool.thea] by hand", code="file")
     text = template()

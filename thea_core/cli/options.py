@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thea_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from thea_core.config import Config
 
 __all__ = ["Known", "Options"]
+
+
+def _call(command: Sequence[str], **streams: Any) -> int:
+    import subprocess
+
+    return subprocess.call(command, **streams)  # noqa: S603 -- what the verbs themselves put together
 
 
 @dataclass(slots=True)
@@ -38,7 +44,14 @@ class Options:
     json: bool = False
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     directory: Path | None = None
-    run: Callable[..., int] = subprocess.call
+    run: Callable[..., int] = _call
+
+    @property
+    def base(self) -> Path:
+        """Return the directory in which files are looked for."""
+        from pathlib import Path
+
+        return self.directory or Path()
 
     def load(self) -> Config:
         """Return the configuration; raises ConfigError with every problem."""
@@ -61,7 +74,7 @@ class Options:
 
     def file(self) -> Path:
         """Return the file that ``enable``, ``disable`` and ``init`` edit, whether it is there or not."""
-        base = self.directory or Path()
+        base = self.base
         named = self.config or self.environ.get("THEA_CONFIG")
         if named:
             return base / named
@@ -74,9 +87,9 @@ class Options:
         try:
             document = find(self.config, self.environ, self.directory)
         except ConfigError:
-            return Known(None, error, None, (), ())
+            return Known(None, error, None)
         if document is None:
-            return Known(None, error, None, (), ())
+            return Known(None, error, None)
         table = document.data.get("plugins")
         lists = table if isinstance(table, dict) else {}
         return Known(None, error, document.path, _strings(lists.get("enabled")), _strings(lists.get("modules")))
@@ -96,13 +109,8 @@ class Known:
     config: Config | None
     error: ConfigError | None
     source: Path | None
-    enabled: tuple[str, ...]
-    modules: tuple[str, ...]
-
-    @property
-    def directory(self) -> Path:
-        """Return the directory of the file, beside which the plugins' status is kept."""
-        return Path() if self.source is None else self.source.parent
+    enabled: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 def _strings(value: object) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def _wrapped(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for title in headers:
-        shown.add_column(title.upper(), overflow="fold")
+        shown.add_column(title.upper(), overflow="fold", no_wrap=title == headers[0])
     for row in rows:
         shown.add_row(*(Text(plain(cell)) for cell in row))
     Console().print(shown)

@@ -67,8 +67,8 @@ def command(
     Without a message_id one is made of the file's name, the line's number and its text: a second run, or the rest
     after Ctrl-C, repeats nothing.
 
-    Standard output has one JSON object a line of the file, in order; the progress bar and the summary go to standard
-    error. A line that is refused is told there with its number, and the rest goes on.
+    Standard output has one JSON object a message, in order; the progress bar and the summary go to standard error. Of a
+    line that is refused the object has the number and the error, and the rest goes on.
     """  # noqa: D301 -- \b keeps click from filling that paragraph
     options: Options = context.obj
     random = token_hex(8)

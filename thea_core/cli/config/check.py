@@ -113,9 +113,8 @@ def _warnings(config: Config) -> Iterator[str]:
     for name, problems in config.deferred.items():
         yield from (f"the plugin {name} is not enabled; if it were: {each}" for each in problems)
     told = {each.rpartition(".")[2] for each in config.plugins.modules}
-    told |= {
-        normalised(each).removeprefix("thea-") for each in config.plugins.enabled
-    }  # a problem, if they are missing
+    # What is enabled is a problem where it is missing, and so no warning.
+    told |= {normalised(each).removeprefix("thea-") for each in config.plugins.enabled}
     for name in config.plugins.entries:
         if not found.named(name) and normalised(name) not in told:
             place = config.origin("plugins", name)

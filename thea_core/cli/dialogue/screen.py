@@ -77,6 +77,5 @@ class _Terminal(_Plain):
         from rich.console import Console
         from rich.text import Text
 
-        if self._console is None:
-            self._console = Console(highlight=False)
-        self._console.print(Text(text, style=style))
+        console = self._console = self._console or Console(highlight=False)
+        console.print(Text(text, style=style))

@@ -27,9 +27,12 @@ def lines_of(refuse: Callable[[str], None]) -> Iterator[str]:
 def _typed() -> Iterator[str]:
     with suppress(ImportError):  # then the lines are just read: not every Python has it
         importlib.import_module("readline")
-    with suppress(EOFError, KeyboardInterrupt):
-        while True:
-            yield input(_PROMPT)
+    while True:
+        try:
+            line = input(_PROMPT)
+        except (EOFError, KeyboardInterrupt):  # only of the wait for a line: what stops its answer is another matter
+            return
+        yield line
 
 
 def _piped(refuse: Callable[[str], None]) -> Iterator[str]:

@@ -25,7 +25,7 @@ _USUAL = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"mess
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record: time, level, logger, message, and every extra field under its own name. Thread-safe."""
+    """One JSON object a record: when, where, its message, and every extra field under its own name. Thread-safe."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of ASCII. What JSON cannot hold is written as text."""
@@ -33,12 +33,16 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname,
             "logger": record.name,
+            "function": record.funcName,
             "message": record.getMessage(),
         }
         fields |= {key: value for key, value in vars(record).items() if key not in _USUAL and key not in fields}
         if record.exc_text or record.exc_info:
             fields["traceback"] = record.exc_text or self.formatException(record.exc_info or (None, None, None))
-        return json.dumps(fields, default=_text)
+        try:
+            return json.dumps(fields, default=_text)
+        except (TypeError, ValueError, RecursionError):  # a key that is no text, a list that holds itself
+            return json.dumps({key: _text(value) for key, value in fields.items()})
 
 
 def log_option(function: F) -> F:

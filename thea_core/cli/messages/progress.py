@@ -66,12 +66,12 @@ class _Bar:
 
 @contextmanager
 def progress(size: int | None) -> Iterator[Progress]:
-    """Show a bar while entered, where standard error is a terminal.
+    """Show a bar while entered, where standard error is a terminal and the messages are not typed into one.
 
     Args:
         size: bytes in all; None where that is not known.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or (size is None and sys.stdin.isatty()):
         yield _Quiet()
         return
     from rich.console import Console
@@ -83,5 +83,6 @@ def progress(size: int | None) -> Iterator[Progress]:
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+    above = sys.stdout.isatty()  # else what is written there is a program's, and left alone
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=above) as bar:
         yield _Bar(bar, bar.add_task("", total=size, messages="0"))

@@ -99,7 +99,7 @@ class Survey:
     def __init__(self, options: Options) -> None:
         self.known: Known = options.known()
         self.found: Discovery = discover()
-        self._recorded: Mapping[str, PluginStatus] = StatusFile(self.known.directory).read()
+        self._recorded: Mapping[str, PluginStatus] = _recorded(self.known).read()
         self.rows = sorted(self._rows(), key=lambda each: each.name)
 
     def load(self, rows: list[Row]) -> None:
@@ -146,6 +146,11 @@ class Survey:
             row.since = None
             row.status, row.reason = certain
         return row
+
+
+def _recorded(known: Known) -> StatusFile:
+    """Return the file in which the application keeps its plugins' status, beside its configuration."""
+    return StatusFile("." if known.source is None else known.source.parent)
 
 
 def _range(priorities: list[int]) -> str:

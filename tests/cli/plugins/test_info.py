@@ -1,0 +1,121 @@
+"""``thea plugins info`` shows all that is known of one plugin."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.cli.conftest import Command
+from tests.plugins.conftest import FakeSite
+from thea_core.cli import exits
+from thea_core.plugins.status import PluginStatus, StatusFile
+
+PLUGIN = """
+from pydantic import BaseModel, Field, SecretStr
+from thea_core import hookimpl
+
+class Weather:
+    class Settings(BaseModel):
+        city: str = Field(description="Where.")
+        word: SecretStr = SecretStr("sun")
+        days: int = 3
+
+    def __init__(self, settings): print("hello")
+
+    @hookimpl(tryfirst=True)
+    def on_message(self, user_id): ...
+
+    @hookimpl(priority=5, states=("executing",))
+    def pre_transition(self, context): ...
+
+    @hookimpl(wrapper=True)
+    def on_error(self):
+        yield
+"""
+
+
+@pytest.fixture
+def weather(cli: Command, site: FakeSite) -> Command:
+    """A plugin with settings, which are configured."""
+    site.plugin(PLUGIN, value="weather_plugin:Weather")
+    cli.write(
+        '[plugins]\nenabled = ["weather"]\n[plugins.weather]\non_failure = "veto"\n'
+        '[plugins.weather.settings]\ncity = "Oslo"\nword = "sesame"\ndays = 4\n'
+    )
+    return cli
+
+
+@pytest.mark.parametrize("name", ["weather", "thea-weather", "Thea_Weather"])
+def test_metadata_and_configuration_are_shown_without_importing(weather: Command, name: str) -> None:
+    text = weather.ok("plugins", "info", name)
+    assert "thea-weather 1.0" in text
+    assert "weather_plugin:Weather" in text
+    assert "guard         yes: its failures refuse a transition" in text
+    assert "thea plugins info weather --load" in text
+    assert "hello" not in text
+
+
+def test_no_text_of_the_settings_is_shown_before_the_plugin_says_what_is_secret(weather: Command) -> None:
+    assert weather.json("plugins", "info", "weather")["configured"] == {"city": "***", "word": "***", "days": 4}
+
+
+def test_loading_shows_callbacks_settings_and_what_was_printed(weather: Command) -> None:
+    text = weather.ok("plugins", "info", "weather", "--load")
+    assert 'city = "Oslo"' in text
+    assert "sesame" not in text
+    assert "Where." in text
+    assert "(required)" in text
+    assert "tryfirst" in text
+    assert "wrapper" in text
+    assert "executing" in text
+    assert "It printed\nhello" in text
+
+
+def test_loading_in_json(weather: Command) -> None:
+    shown = weather.json("plugins", "info", "weather", "--load")
+    assert [each["hook"] for each in shown["callbacks"]] == ["on_error", "on_message", "pre_transition"]
+    assert [each["name"] for each in shown["settings"]] == ["city", "word", "days"]
+    assert shown["configured"] == {"city": "Oslo", "word": "***", "days": 4}
+    assert shown["guard"]
+
+
+def test_the_recorded_status_is_shown_with_its_time(weather: Command) -> None:
+    when = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    StatusFile(weather.directory).record({"weather": PluginStatus("running", when)})
+    assert "running, recorded 2026-01-01 12:00:00 UTC" in weather.ok("plugins", "info", "weather")
+
+
+def test_a_plugin_that_is_not_there_is_told_with_advice(cli: Command) -> None:
+    result = cli("plugins", "info", "sentri")
+    assert result.exit_code == exits.PLUGIN
+    assert result.stderr.startswith("error[plugin-not-found]: no plugin 'sentri' is installed; did you mean 'sentry'?")
+
+
+def test_a_plugin_that_is_enabled_and_not_there_is_shown_and_is_an_error(cli: Command) -> None:
+    cli.write('[plugins]\nenabled = ["sentry"]\n')
+    result = cli("plugins", "info", "sentry")
+    assert result.exit_code == exits.PLUGIN
+    assert "pip install thea-sentry" in result.stdout
+
+
+def test_a_plugin_that_does_not_load_is_an_error(cli: Command, site: FakeSite) -> None:
+    site.plugin("1 / 0")
+    result = cli("plugins", "info", "weather", "--load", "--json")
+    assert result.exit_code == exits.PLUGIN
+    assert "ZeroDivisionError" in json.loads(result.stdout)["reason"]
+
+
+def test_a_module_is_found_by_either_name(cli: Command) -> None:
+    (cli.directory / "myapp.py").write_text("", encoding="utf-8")
+    cli.write('[plugins]\nmodules = ["myapp"]\n')
+    assert "yes, in [plugins] modules" in cli.ok("plugins", "info", "myapp", "--load")
+
+
+def test_a_broken_configuration_is_a_warning(cli: Command, site: FakeSite) -> None:
+    site.plugin("")
+    cli.write("nonsense = 1\n")
+    result = cli("plugins", "info", "weather")
+    assert result.exit_code == exits.OK
+    assert "warning: the configuration is wrong" in result.stderr
