@@ -479,6 +479,27 @@ class TestClose:
         assert replies[0].ok
         assert repr(thea) == "<Thea: closed>"
 
+    def test_the_turn_of_a_cancelled_caller_is_waited_for_too(self, caplog):
+        async def main():
+            entered, go_on = asyncio.Event(), asyncio.Event()
+
+            async def hold(message):
+                entered.set()
+                await go_on.wait()
+
+            thea = Thea(MEMORY, store=MemoryStore(clock=FakeClock()))
+            thea.callbacks.register("on_message", hold)
+            await thea.astart()
+            caller = asyncio.create_task(thea.ahandle_request("ana", "hola"))
+            await entered.wait()
+            caller.cancel()
+            await asyncio.wait({caller})
+            await thea.aclose(timeout=0.1)
+            go_on.set()
+
+        asyncio.run(main())
+        assert "messages are still being handled" in caplog.text
+
     def test_messages_that_do_not_end_are_left_behind_and_told(self, caplog):
         entered, go_on = threading.Event(), threading.Event()
         plugin = Recording("plugin")
@@ -593,6 +614,33 @@ class TestClose:
             thea.router.register(AskingAgent(close))
             assert thea.handle_request("ana", "hola").text == "refused"
             assert asyncio.run(thea.ahandle_request("ana", "hola")).text == "refused"
+
+    def test_within_a_turn_whose_caller_was_cancelled_it_is_refused(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            entered, go_on, outcome = asyncio.Event(), asyncio.Event(), loop.create_future()
+
+            class Closing:
+                name, intents = "closing", ("cancel",)
+
+                async def handle(self, message, context, turn):
+                    entered.set()
+                    await go_on.wait()
+                    with pytest.raises(ReentrancyError, match="close it from outside"):
+                        await thea.aclose()
+                    outcome.set_result("refused")
+                    return ""
+
+            async with Thea(MEMORY) as thea:
+                thea.router.register(Closing())
+                caller = asyncio.create_task(thea.ahandle_request("ana", "cancel"))
+                await entered.wait()
+                caller.cancel()
+                await asyncio.wait({caller})
+                go_on.set()
+                assert await asyncio.wait_for(outcome, 10) == "refused"
+
+        asyncio.run(main())
 
     def test_within_on_startup_it_is_refused(self):
         class Closing(Recording):

@@ -331,7 +331,7 @@ class Thea:
         self._state = "closing"
         left = self._deadline(timeout)
         try:
-            if not (yield Until(lambda: not self._turns, left() / 2)):
+            if not (yield Until(lambda: not self._in_turns(), left() / 2)):
                 _log("messages are still being handled while the application is closed")
             if self._router is not None:
                 yield from self._end("the sweeper", self._router.close, left)
@@ -341,6 +341,10 @@ class Thea:
                 yield from self._end("the store", lambda _rest: self._close_store(), left)
         finally:
             self._state = "closed"
+
+    def _in_turns(self) -> bool:
+        """Whether a message is being handled; the caller of one that was cancelled has gone, its turn has not."""
+        return bool(self._turns) or (self._router is not None and self._router.running > 0)
 
     def _close_store(self) -> bool:
         if self._store is not None:
@@ -365,7 +369,8 @@ class Thea:
         return lambda: max(0.0, (end - now()) / 1_000_000_000)
 
     def _refuse_within(self) -> None:
-        if not {self, self.fsm, *self.callbacks.hooks}.isdisjoint(flow.running_keys()):
+        within_turn = self._router is not None and self._router.runs_here
+        if within_turn or not {self, self.fsm, *self.callbacks.hooks}.isdisjoint(flow.running_keys()):
             raise ReentrancyError(
                 "the application cannot be closed within one of its turns, transitions or hooks, for whose end it "
                 "would have to wait: close it from outside"

@@ -198,6 +198,11 @@ class CoreRouter:
         """How many turns are under way or wait for their user's turn, those of cancelled callers included."""
         return len(self._turns)
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether the caller runs within a turn, also where that turn's own caller was cancelled."""
+        return flow.running(self._parts.keeper)
+
     def close(self, timeout: float = 5.0) -> bool:
         """Stop the router's threads, within ``timeout`` seconds; whether they have ended. The store stays open."""
         self._parts.keeper.leases.stop()
