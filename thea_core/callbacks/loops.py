@@ -39,17 +39,18 @@ class _Job:
 
     __slots__ = ("_coroutine", "_task", "future")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
-        from concurrent.futures import Future
-
+    def __init__(self, coroutine: Coroutine[Any, Any, Outcome], future: Future[Outcome]) -> None:
         self._coroutine = coroutine
         self._task: asyncio.Task[Outcome] | None = None
-        self.future: Future[Outcome] = Future()
+        self.future = future
 
     def begin(self) -> None:
         """Start the task; runs on the loop, in a copy of the context of whoever submitted it."""
         import asyncio
 
+        if self.future.cancelled():
+            self._coroutine.close()
+            return
         self._task = asyncio.get_running_loop().create_task(self._coroutine)
         self._task.add_done_callback(self._end)
 
@@ -108,9 +109,9 @@ class LoopThread(threading.Thread):
             for job in self._jobs.copy():
                 job.give_up()
 
-    def submit(self, coroutine: Coroutine[Any, Any, Outcome]) -> Future[Outcome]:
+    def submit(self, coroutine: Coroutine[Any, Any, Outcome], future: Future[Outcome] | None = None) -> Future[Outcome]:
         """Run a coroutine as a task of this loop, in a copy of the caller's context. Never raises."""
-        job = _Job(coroutine)
+        job = _Job(coroutine, future or new_future())
         job.future.add_done_callback(lambda future: self._forget(job, cancelled=future.cancelled()))
         try:
             with self._gate:
@@ -167,16 +168,21 @@ class LoopPool:
                 thread = self._threads[plugin] = LoopThread(plugin)
             return thread
 
-    def submit(self, plugin: str, coroutine: Coroutine[Any, Any, Any]) -> Future[Outcome]:
-        """Run a coroutine on the plugin's loop, in a copy of the caller's context. Never raises."""
+    def submit(
+        self, plugin: str, coroutine: Coroutine[Any, Any, Any], future: Future[Outcome] | None = None
+    ) -> Future[Outcome]:
+        """Run a coroutine on the plugin's loop, in a copy of the caller's context.
+
+        Raises nothing but KeyboardInterrupt; who must not lose sight of the coroutine then gives the future.
+        """
+        future = future or new_future()
+        future.add_done_callback(lambda _: _discard(coroutine))
         try:
             thread = self.loop_of(plugin)
         except Exception as error:  # there is no thread, or no file descriptor, to be had
-            coroutine.close()
-            return _answered((None, error))
-        future = thread.submit(_contained(coroutine))
-        future.add_done_callback(lambda _: _discard(coroutine))
-        return future
+            future.set_result((None, error))
+            return future
+        return thread.submit(_contained(coroutine), future)
 
     def own(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run what a cancelled caller left behind, in a task of the running loop.
@@ -262,10 +268,10 @@ class CallbackStep:
             return None, ReentrancyError(
                 "an asynchronous callback was to be waited for on one of Thea's event loops; await atrigger instead"
             )
+        future = new_future()
         frame = flow.enter(*self._keys)
-        future = self._loops.submit(self._callback.plugin, self._coroutine)
         try:
-            return future.result()
+            return self._loops.submit(self._callback.plugin, self._coroutine, future).result()
         except BaseException:
             future.cancel()  # Ctrl-C in the waiting thread
             raise
@@ -376,12 +382,11 @@ def _stop_all(threads: dict[str, LoopThread]) -> None:
         thread.stop()
 
 
-def _answered(outcome: Outcome) -> Future[Outcome]:
+def new_future() -> Future[Outcome]:
+    """Return a future for :meth:`LoopPool.submit`."""
     from concurrent.futures import Future
 
-    future: Future[Outcome] = Future()
-    future.set_result(outcome)
-    return future
+    return Future()
 
 
 def _cancelled() -> BaseException:
