@@ -1,5 +1,7 @@
 """Which arguments a callback gets, and what is refused when it is registered."""
 
+# ruff: noqa: PLW0108 -- a lambda says which arguments it takes; what it calls does not
+
 from __future__ import annotations
 
 import functools

@@ -66,7 +66,7 @@ class Member:
 
 
 PRIORITIES = st.integers(-3, 3)
-PLACES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), unique=True, max_size=12)
+PLACES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), unique=True, max_size=8)
 
 
 @st.composite

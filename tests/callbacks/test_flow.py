@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -65,9 +66,7 @@ class TestAHookInItself:
         assert outcomes(callbacks) == [("on_state_change", "error"), ("on_message", "ok")]
         assert errors(callbacks)[0].startswith(REFUSED)
 
-    def test_it_is_refused_by_way_of_another_loop_in_the_same_thread(
-        self, callbacks: CallbackManager
-    ) -> None:
+    def test_it_is_refused_by_way_of_another_loop_in_the_same_thread(self, callbacks: CallbackManager) -> None:
         callbacks.register("on_message", lambda: asyncio.run(asay(callbacks)))
         say(callbacks)
         assert errors(callbacks)[0].startswith(REFUSED)
@@ -92,9 +91,7 @@ class TestAHookInItself:
         fire("on_message", **MESSAGE)
         assert errors(callbacks)[0].startswith(REFUSED)
 
-    def test_it_is_refused_within_a_result_hook_too(
-        self, callbacks: CallbackManager, call: Callable[..., Any]
-    ) -> None:
+    def test_it_is_refused_within_a_result_hook_too(self, callbacks: CallbackManager, call: Callable[..., Any]) -> None:
         callbacks.register("provide_agents", lambda: callbacks.call("provide_agents"))
         assert call("provide_agents") == []
         assert errors(callbacks)[0].startswith("ReentrancyError: provide_agents is called while it runs")
@@ -149,7 +146,7 @@ class TestHooksInEachOther:
 
     def test_four_hooks_may_nest_and_the_fifth_is_refused(self, callbacks: CallbackManager, five: list[str]) -> None:
         ran = []
-        for name, inner in zip(five, five[1:], strict=False):
+        for name, inner in itertools.pairwise(five):
             callbacks.register(name, lambda name=name, inner=inner: ran.append(name) or callbacks.trigger(inner))
         callbacks.register("five", lambda: ran.append("five"))
         callbacks.trigger("one")
@@ -168,7 +165,7 @@ class TestHooksInEachOther:
 
             callbacks.register(name, callback)
 
-        for name, inner in zip(five, five[1:], strict=False):
+        for name, inner in itertools.pairwise(five):
             nest(name, inner)
         callbacks.register("five", lambda: ran.append("five"))
         callbacks.trigger("one")
@@ -190,7 +187,7 @@ class TestHooksInEachOther:
 
 class TestOtherFlows:
     def test_another_thread_is_another_flow(self, callbacks: CallbackManager) -> None:
-        ran, lock = [], threading.Lock()
+        ran = []
 
         def callback(user_id: str) -> None:
             ran.append(user_id)
@@ -201,18 +198,15 @@ class TestOtherFlows:
                 thread.start()
                 thread.join()
 
-        with lock:
-            callbacks.register("on_message", callback)
+        callbacks.register("on_message", callback)
         say(callbacks)
         assert ran == ["ana", "other"]
 
     def test_two_tasks_may_fire_one_event_at_a_time(self, callbacks: CallbackManager) -> None:
-        together = []
+        both = asyncio.Barrier(2)
 
         async def meet() -> None:
-            together.append(1)
-            while len(together) < 2:
-                await asyncio.sleep(0)
+            await both.wait()
 
         async def scenario() -> None:
             await asyncio.gather(asay(callbacks), asay(callbacks))
