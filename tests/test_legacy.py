@@ -1,6 +1,6 @@
 """The examples by which the replaced system was described: each runs with nothing changed but the import line.
 
-Those of the state machine stand in ``tests/fsm``; what needs a context manager, in ``tests/conversation``.
+Those of the state machine stand in ``test_legacy_fsm.py``; what needs a context manager, in ``tests/conversation``.
 """
 
 # ruff: noqa: T201 -- the examples print
