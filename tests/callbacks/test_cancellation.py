@@ -186,6 +186,29 @@ def test_a_loop_that_is_closed_under_a_call_takes_the_rest_with_it_and_leaves_no
     assert steps.ran == ["first"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_rest_of_a_cancelled_call_is_let_go_where_its_loop_is_closed_without_letting_anything_end(
+    callbacks: CallbackManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("asyncio"), "disabled", True)  # "Task was destroyed but it is pending!"
+    steps = Steps(callbacks, plugin=False)
+
+    async def scenario() -> None:
+        task = await steps.begin()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(scenario())
+    loop.close()
+    del loop
+    assert callbacks.busy
+    assert callbacks.close() == 0
+    gc.collect()
+    assert not callbacks.busy
+
+
 def test_ctrl_c_in_the_waiting_thread_cancels_the_coroutine(callbacks: CallbackManager) -> None:
     ended = threading.Event()
     inside = threading.Event()

@@ -200,6 +200,7 @@ class LoopPool:
             if task.cancelled():
                 self.own(work)
 
+        self._forget_dead()
         task = asyncio.get_running_loop().create_task(work())
         keeper = self._kept[task] = _keep(task)
         _advance(keeper)
@@ -218,6 +219,7 @@ class LoopPool:
         """Stop all loops, within ``timeout`` seconds; return how many have not stopped."""
         import time
 
+        self._forget_dead()
         with self._lock:
             threads = list(self._threads.values())
             self._threads.clear()
@@ -230,6 +232,12 @@ class LoopPool:
         """Return whose loops run."""
         with self._lock:
             return list(self._threads)
+
+    def _forget_dead(self) -> None:
+        """Let go what will never end, because somebody closed its loop without letting anything end."""
+        for task in list(self._kept):
+            if task.get_loop().is_closed():
+                self._kept.pop(task, None)
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's threads: none of them runs here."""
