@@ -1,8 +1,9 @@
-"""How much Hypothesis tries: a little at a desk, more in CI."""
+"""How much Hypothesis tries (a little at a desk, more in CI), and what Ctrl-C means wherever the tests were started."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -18,3 +19,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+# A shell starts what runs in the background with SIGINT ignored, and every child inherits that. Tests send SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
