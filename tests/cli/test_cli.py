@@ -70,8 +70,9 @@ def test_a_verb_takes_the_shared_options(path: tuple[str, ...]) -> None:
 
 def test_help_imports_no_verb_and_nothing_heavy() -> None:
     code = (
-        "import sys; from thea_core.cli import main; main(['--help']); main(['plugins', '--help']);"
-        "print(*(name for name in sys.modules if name.startswith('thea_core.cli.') or name in "
+        "import sys; before = set(sys.modules);"
+        "from thea_core.cli import main; main(['--help']); main(['plugins', '--help']);"
+        "print(*(name for name in set(sys.modules) - before if name.startswith('thea_core.cli.') or name in "
         "{'rich', 'pydantic', 'tomllib', 'tomlkit', 'sqlite3', 'asyncio', 'importlib_metadata'}), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
