@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import itertools
 import types
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.callbacks.helpers import MESSAGE, NOW, plug, say
 from thea_core import CallbackManager, RegistrationError, UnknownHookError, hookimpl, hookspec
@@ -211,6 +215,52 @@ class TestArguments:
         callbacks.register("odd", lambda type, len: f"{type}{len}")  # noqa: A006
         results = callbacks.call("odd", type="t", len=1, next=2, BaseException=3)
         assert [each.value for each in results] == ["t1"]
+
+
+NAMES = st.sampled_from([*MESSAGE, "event_id", "own", "another"])
+
+
+@st.composite
+def signatures(draw: st.DrawFn) -> str:
+    """Draw the parameters of a function, as Python writes them."""
+    names = iter(draw(st.lists(NAMES, unique=True, max_size=6)))
+    text = []
+    defaults = False
+    for kind, mark in (("only by position", "/"), ("either way", draw(st.sampled_from(["*", "*rest"])))):
+        part = []
+        for name in itertools.islice(names, draw(st.integers(0, 2))):
+            defaults = defaults or draw(st.booleans())  # after a default all have one
+            part.append(f"{name}='default'" if defaults else name)
+        text += [*part, mark] if kind == "either way" or part else []
+    by_keyword = [f"{name}='default'" if draw(st.booleans()) else name for name in names]
+    if text[-1] == "*" and not by_keyword:
+        text.pop()
+    return ", ".join([*text, *by_keyword, *(["**more"] if draw(st.booleans()) else [])])
+
+
+@given(signature=signatures())
+def test_any_signature_is_either_refused_or_called_with_what_it_names(signature: str) -> None:
+    callbacks, got = CallbackManager(history_size=0), []
+    function = eval(f"lambda {signature}: got.append(locals())", {"got": got})
+    parameters = inspect.signature(function).parameters
+    offered = {**MESSAGE, "event_id": "e"}
+    refused = ""
+    try:
+        callbacks.register("on_message", function)
+    except RegistrationError as error:
+        refused = str(error)
+    if refused:
+        needed = {name for name, each in parameters.items() if each.default is each.empty} - {"rest", "more"}
+        assert needed - set(offered) or "only by position" in refused
+        return
+    say(callbacks, event_id="e")
+    named = {name: offered.get(name, "default") for name in parameters if name not in ("rest", "more")}
+    expected = dict(named)
+    if "rest" in parameters:
+        expected["rest"] = ()
+    if "more" in parameters:
+        expected["more"] = {name: value for name, value in MESSAGE.items() if name not in named}
+    assert got == [expected]
 
 
 def own_argument(user_id: str, colour: str) -> None: ...
