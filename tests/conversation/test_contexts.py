@@ -220,6 +220,26 @@ class TestWithinTheUsersTurn:
 
         assert "saved" not in driver.handle(world.router, "ana", "hola").context
 
+    @pytest.mark.parametrize("event", [False, True])
+    def test_what_an_error_callback_saves_is_kept(self, driver: Driver, world: World, event: bool) -> None:
+        contexts = world.router.contexts
+
+        def explode(working: dict[str, Any]) -> None:
+            contexts.save("ana", {**working, "failed": 1})
+            raise RuntimeError("no")
+
+        def save(*_: Any) -> None:
+            contexts.save("ana", {**contexts.load("ana"), "saved": 1})
+
+        world.fsm.post_transition("executing")(explode)
+        if event:
+            world.callbacks.register("on_error", lambda error: save(error, None))
+        else:
+            world.fsm.on_error()(save)
+        driver.handle(world.router, "ana", "hola")
+        stored = contexts.load("ana")
+        assert ("saved" in stored, "failed" in stored) == (True, False)
+
     def test_a_task_that_outlives_the_turn_is_on_its_own(self, world: World) -> None:
         tasks: list[Any] = []
         done = asyncio.Event()

@@ -29,8 +29,9 @@ class ContextManager:
         contexts.save("ana", {"user_id": "ana", "state": "idle", "name": "Ana"})
 
     While a user's turn runs, ``save`` and ``clear`` for that user join the turn's commit: they are no writes of their
-    own, and are undone with the turn, or with the transition, that fails. For any other user they wait for that user's
-    turn to end; within a turn for 10 seconds at most. A plain thread that a callback starts is outside of the turn.
+    own. A veto undoes both. A save is undone with the transition, or the agent, that fails afterwards; what error
+    callbacks save is kept. For any other user they wait for that user's turn to end; within a turn for 10 seconds at
+    most. A plain thread that a callback starts is outside of the turn.
 
     Args:
         store: where the contexts are.

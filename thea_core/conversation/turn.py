@@ -132,7 +132,7 @@ class RunningTurn:
         self._loaded_text = read.context
         if not self._can_go_on():
             self._restart(self._loaded)
-        self._work = Work(parts.keeper.store, user_id, session_id, self._loaded)
+        self._work = Work(parts.keeper.store, user_id, session_id, self._loaded, parts.fsm.failing)
         self._occurrences = TurnOccurrences(parts.keeper.store.key, user_id, session_id, self._message_id)
 
     def _can_go_on(self) -> bool:

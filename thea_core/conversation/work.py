@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -25,6 +26,9 @@ _MISSING: Final = object()
 class Work:
     """A turn, or the end of a session, while it has its user's lease.
 
+    Args:
+        failing: tells whether error callbacks run in this flow.
+
     Attributes:
         store: the store that the lease belongs to.
         user_id: whose conversation it is.
@@ -34,9 +38,16 @@ class Work:
         alive: False once it has ended: a task that outlives it is on its own.
     """
 
-    __slots__ = ("_saved", "alive", "cleared", "context", "session_id", "store", "user_id")
+    __slots__ = ("_failing", "_saved", "_saved_late", "alive", "cleared", "context", "session_id", "store", "user_id")
 
-    def __init__(self, store: Store, user_id: str, session_id: str, context: Context) -> None:
+    def __init__(
+        self,
+        store: Store,
+        user_id: str,
+        session_id: str,
+        context: Context,
+        failing: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.store = store
         self.user_id = user_id
         self.session_id = session_id
@@ -44,14 +55,19 @@ class Work:
         self.cleared = False
         self.alive = True
         self._saved: Context | None = None
+        self._saved_late = False  # by an error callback: what has failed does not take it along
+        self._failing = failing
 
     def load(self) -> Context | None:
         """Return a copy of the context as it stands, with what was saved; None after a clear."""
+        if self._saved is not None and self._failing():
+            self.drop_saved()
         return None if self.cleared else copy_context(self._saved or self.context)
 
     def save(self, context: Context) -> None:
         """Let ``context``, a copy that belongs to the work now, join the commit."""
         self._saved = context
+        self._saved_late = self._failing()
 
     def clear(self) -> None:
         """Keep nothing of the context, whatever is saved afterwards."""
@@ -64,7 +80,7 @@ class Work:
         Of what was saved, each key counts that the result itself has left alone; ``user_id`` and ``state`` are the
         result's.
         """
-        saved, self._saved = self._saved, None
+        saved, self._saved, self._saved_late = self._saved, None, False
         if saved is not None:
             before = self.context
             for key in {*saved, *before} - {"user_id", "state"}:
@@ -79,8 +95,9 @@ class Work:
         return self._saved is not None
 
     def drop_saved(self) -> None:
-        """Forget what was saved during something that has failed."""
-        self._saved = None
+        """Forget what was saved during something that has failed, unless an error callback saved it."""
+        if not self._saved_late:
+            self._saved = None
 
 
 running_work: ContextVar[Work | None] = ContextVar("thea_work", default=None)

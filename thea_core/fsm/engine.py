@@ -213,6 +213,10 @@ class FSMEngine:
             self._refuse_illegal(work["state"], target)
         return (yield from self._failing.steps(error, work, target))
 
+    def failing(self) -> bool:
+        """Whether the caller runs within :meth:`fail` of this engine: in an error callback, or what it calls."""
+        return flow.running(self._failing)
+
     def report_steps(self, error: BaseException, context: Context) -> Steps[Context]:
         """Return the steps of ``fsm.on_error()(error, context)``."""
         noted = self._noted(error, context)

@@ -42,7 +42,7 @@ class Failing:
         _set_critical(error)
         source, user_id = work["state"], work["user_id"]
         work["state"] = self._state
-        frame = flow.enter(self._engine)
+        frame = flow.enter(self._engine, self)
         try:
             work = yield from self._run_callbacks(error, source, target or source, work)
             if source != self._state:
