@@ -151,10 +151,7 @@ def _local_call(phase: Phase, callback: Callback) -> Callable[[Context, str, str
         given = (error, context) if phase is Phase.ERROR else (context,)
         return function(*given, **{name: ways[name] for name in names})
 
-    def call_plainly(context: Context, source: str, target: str, error: BaseException | None) -> Any:  # noqa: ARG001
-        return function(context)
-
-    return call if names or phase is Phase.ERROR else call_plainly
+    return call
 
 
 def _plugin_call(callback: Callback) -> Callable[[Context, str, str, BaseException | None], Any]:
