@@ -11,6 +11,7 @@ import pytest
 
 from tests.fsm.machine import BrokenError, Machine, Way, context
 from thea_core import CallbackManager, Context, FSMEngine, ReentrancyError, hookimpl
+from thea_core.callbacks.steps import drive
 
 CALLS: dict[str, Callable[[FSMEngine, Context], Any]] = {
     "handle": lambda fsm, ctx: fsm.handle("processing", ctx),
@@ -179,6 +180,22 @@ class TestAllowed:
         fsm.callbacks.trigger("on_error", user_id="ana", error=BrokenError(), traceback="")
         assert failed == ["callback", "recovered"]
         assert [type(each) for each in fsm.errors] == [BrokenError]
+
+    def test_fail_is_refused_within_an_error_that_somebody_else_tells(self, fsm: Machine, tried: list[object]) -> None:
+        fsm.callbacks.register("on_error", lambda: attempt(tried, lambda: fsm.fail(BrokenError(), context())))
+        fsm.callbacks.trigger("on_error", user_id="ana", error=BrokenError(), traceback="")
+        assert only_refused(tried)
+        assert fsm.changes == []
+
+    def test_fail_is_fine_within_any_other_event(self, fsm: Machine, tried: list[object]) -> None:
+        fsm.callbacks.register("on_message", lambda: attempt(tried, lambda: fsm.fail(BrokenError(), context())))
+        fsm.callbacks.trigger("on_message", user_id="ana", message="x", timestamp=fsm.callbacks.clock.now())
+        assert tried == [context("error_handler")]
+
+    def test_settling_is_refused_within_a_transition(self, fsm: Machine, way: Way, tried: list[object]) -> None:
+        fsm.pre_transition()(lambda ctx: attempt(tried, lambda: drive(fsm.settle_steps("idle", context()))))
+        way.handle(fsm, "processing", context())
+        assert only_refused(tried)
 
     def test_another_engine_may_handle_within_a_transition(self, fsm: Machine, way: Way) -> None:
         other = Machine()

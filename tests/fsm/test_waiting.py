@@ -412,10 +412,17 @@ class TestCancellation:
 
         assert asyncio.run(main()) == context("processing", free=True)
 
-    def test_a_call_that_is_given_up_with_its_loop_leaves_no_trace_in_other_flows(self, fsm: Machine) -> None:
+    @pytest.mark.parametrize("where", ["pre_transition", "on_error"])
+    def test_a_call_that_is_given_up_with_its_loop_leaves_no_trace_in_other_flows(
+        self, fsm: Machine, where: str
+    ) -> None:
         """The garbage collector ends the coroutine, in whichever flow it happens to run."""
         hanging = Hanging()
-        fsm.pre_transition("processing")(hanging)
+        if where == "on_error":
+            fsm.on_error()(hanging)
+            fsm.pre_transition("processing")(raising(BrokenError()))
+        else:
+            fsm.pre_transition("processing")(hanging)
         loop = asyncio.new_event_loop()
         call = fsm.ahandle("processing", context())
         task = loop.create_task(asyncio.wait_for(call, None))
