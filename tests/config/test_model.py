@@ -67,10 +67,16 @@ def test_settings_given_in_python_are_safe_to_print() -> None:
 
 
 def test_settings_are_a_mapping_that_hides_secrets_when_printed() -> None:
-    settings = PluginSettings({"dsn": "hunter2", "deep": {"api_key": "k"}, "level": "x"}, [("level",)])
+    settings = PluginSettings({"dsn": "hunter2", "deep": {"api_key": "k"}, "level": 7, "rate": 3}, [("level",)])
     assert settings["dsn"] == "hunter2"
-    assert len(settings) == 3
-    assert str(settings) == "{'dsn': '***', 'deep': {'api_key': '***'}, 'level': '***'}"
+    assert len(settings) == 4
+    assert str(settings) == "{'dsn': '***', 'deep': {'api_key': '***'}, 'level': '***', 'rate': 3}"
+
+
+def test_no_text_of_the_settings_is_printed_for_the_plugin_may_declare_it_a_secret() -> None:
+    plugin = PluginConfig(settings=PluginSettings({"first": "hunter2", "list": ["hunter2", {"a": "hunter2"}]}))
+    assert "hunter2" not in repr(plugin) + repr(plugin.settings)
+    assert "'list': ['***', {'a': '***'}]" in repr(plugin)
 
 
 def test_no_way_of_printing_shows_a_secret() -> None:

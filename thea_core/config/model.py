@@ -239,7 +239,7 @@ class FSMConfig(Section):
 
 
 class PluginSettings(Mapping[str, Any]):
-    """The raw settings of one plugin: a mapping whose repr shows no secret."""
+    """The raw settings of one plugin: a mapping whose repr shows no text, for which is secret only the plugin knows."""
 
     __slots__ = ("_data", "hidden")
 
@@ -257,7 +257,7 @@ class PluginSettings(Mapping[str, Any]):
         return len(self._data)
 
     def __repr__(self) -> str:
-        return repr(self.shown())
+        return repr(self.outline())
 
     def plain(self) -> dict[str, Any]:
         """Return the values as they are, secrets and all; to be validated, not to be printed."""
@@ -266,6 +266,18 @@ class PluginSettings(Mapping[str, Any]):
     def shown(self, hidden: Collection[KeyPath] = ()) -> dict[str, Any]:
         """Return a copy with ``***`` for each secret; ``hidden`` are paths of more secrets."""
         return cast("dict[str, Any]", masked(self._data, self.hidden | set(hidden), by_name=True))
+
+    def outline(self) -> dict[str, Any]:
+        """Return a copy with ``***`` for all but numbers and booleans, whether or not it is known to be a secret."""
+        return {key: _outline(value) for key, value in self.shown().items()}
+
+
+def _outline(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _outline(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_outline(each) for each in value]
+    return value if isinstance(value, int | float) else MASK
 
 
 @dataclass(frozen=True, repr=False)
@@ -309,8 +321,8 @@ class PluginConfig(Section):
             object.__setattr__(self, "settings", PluginSettings(self.settings))
 
     def shown(self, name: str) -> Any:
-        """Return the value of one key as it is written in TOML, ``***`` in place of secrets."""
-        return self.settings.shown() if name == "settings" and self.settings is not None else super().shown(name)
+        """Return the value of one key as it is written in TOML, ``***`` in place of secrets; settings in outline."""
+        return self.settings.outline() if name == "settings" and self.settings is not None else super().shown(name)
 
 
 @dataclass(frozen=True, repr=False)
