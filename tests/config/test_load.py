@@ -153,6 +153,12 @@ def test_a_mapping_is_read_like_a_file() -> None:
     assert config.origin("store", "url").kind == "code"
 
 
+def test_an_empty_environment_is_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_FOR_TEST", "memory:")
+    with pytest.raises(ConfigError, match="STORE_FOR_TEST"):
+        Config.from_mapping({"store": {"url": "${STORE_FOR_TEST}"}}, environ={})
+
+
 def test_a_mapping_looks_into_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THEA_TEST_STORE", "memory:")
     assert Config.from_mapping({"store": {"url": "${THEA_TEST_STORE}"}}).store.url == "memory:"

@@ -54,7 +54,8 @@ def config_from_mapping(data: Mapping[str, Any], environ: Mapping[str, str] | No
     import os
 
     tree = Tree()
-    _adopt(tree, data, Origin("code", "the mapping given to Config.from_mapping"), environ or os.environ)
+    origin = Origin("code", "the mapping given to Config.from_mapping")
+    _adopt(tree, data, origin, os.environ if environ is None else environ)
     return _config(tree, None)
 
 
