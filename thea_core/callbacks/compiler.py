@@ -57,12 +57,15 @@ class Chain(NamedTuple):
         callbacks: wrappers first, then the others.
         run: takes the arguments as a dict and calls the chain in the calling thread.
         steps: takes the arguments as a dict and calls the chain as a generator of steps.
+
+    Both take as a second argument how many of the running calls are their caller's own: with no others, nothing can be
+    nested.
     """
 
     hook: Hook
     callbacks: tuple[Callback, ...]
-    run: Callable[[dict[str, Any]], Any]
-    steps: Callable[[dict[str, Any]], Any]
+    run: Callable[..., Any]
+    steps: Callable[..., Any]
 
 
 def compile_chain(hook: Hook, callbacks: Sequence[Callback], support: Support, edition: int) -> Chain:
@@ -197,7 +200,7 @@ class _Writer:
         return build_function(self._function(waits=kind == "run"), names, f"<chain of {self._hook.name}>")
 
     def _function(self, *, waits: bool) -> list[str]:
-        head = [f"def {flow.COMPILED}(_arguments):", *indented(self._arguments())]
+        head = [f"def {flow.COMPILED}(_arguments, _within=0):", *indented(self._arguments())]
         if not waits:
             head.append("    if False: yield")
         elif any(each.is_async for each in self._callbacks):
@@ -206,7 +209,7 @@ class _Writer:
             return [*head, f"    return {self._empty()}"]
         return [
             *head,
-            "    if _busy: _check_hook(_key)",
+            "    if _busy and _len(_busy) > _within: _check_hook(_key)",
             "    _on = _key",  # for the flow: see there
             "    try:",
             f"        _begin({self._edition})",  # within: Ctrl-C may come right after it

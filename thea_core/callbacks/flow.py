@@ -83,9 +83,12 @@ def running(key: object) -> bool:
     return key in running_keys()
 
 
-def running_keys() -> set[object]:
-    """Return the hooks, engines and routers that run in this flow."""
-    keys = set(_keys_on_stack())
+def running_keys(*, stack: bool = True) -> set[object]:
+    """Return the hooks, engines and routers that run in this flow.
+
+    Without ``stack`` only what is noted in frames: enough for who knows that no compiled function runs.
+    """
+    keys = set(_keys_on_stack()) if stack else set()
     frame = _alive(_innermost.get())
     while frame is not None:
         keys.update(frame.keys)

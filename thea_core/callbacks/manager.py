@@ -399,12 +399,15 @@ class CallbackManager:
         """Return the step that waits for a coroutine of a callback, on the loop where it belongs."""
         return CallbackStep(callback, coroutine, self._loops)
 
-    def fire(self, event: str, /, **arguments: Any) -> Generator[Step, Any, None]:
-        """Steps that fire an event, for the parts that drive steps themselves."""
+    def fire(self, event: str, within: int = 0, /, **arguments: Any) -> Generator[Step, Any, None]:
+        """Steps that fire an event, for the parts that drive steps themselves.
+
+        ``within`` is how many of the :attr:`running_calls` are the caller's own, none of which is this event.
+        """
         begin_occurrence(event)
         chain = self._chain(event, Kind.EVENT)
         if chain.callbacks:
-            yield _EventStep(self, chain, arguments)
+            yield _EventStep(self, chain, arguments, within)
 
     def after_fork_in_child(self) -> None:
         """Take fresh locks, and forget the parent's loops and the calls of its other threads."""
@@ -492,21 +495,22 @@ class CallbackManager:
 class _EventStep:
     """Fires one event, in either way."""
 
-    __slots__ = ("_arguments", "_chain", "_keys", "_manager")
+    __slots__ = ("_arguments", "_chain", "_manager", "_within")
 
-    def __init__(self, manager: CallbackManager, chain: Chain, arguments: dict[str, Any]) -> None:
+    def __init__(self, manager: CallbackManager, chain: Chain, arguments: dict[str, Any], within: int) -> None:
         self._manager = manager
         self._chain = chain
         self._arguments = arguments
-        self._keys = flow.running_keys()  # now: a generator that waits is not on the stack
+        self._within = within
 
     def wait(self) -> None:
-        self._chain.run(self._arguments)
+        self._chain.run(self._arguments, self._within)
 
     async def wait_async(self) -> None:
-        frame = flow.enter(*self._keys)
+        frame = flow.enter(*flow.running_keys())
         try:
-            await self._manager._drive_all(self._chain.steps(self._arguments))  # noqa: SLF001 -- same module
+            steps = self._chain.steps(self._arguments, self._within)
+            await self._manager._drive_all(steps)  # noqa: SLF001 -- same module
         finally:
             flow.leave(frame)
 

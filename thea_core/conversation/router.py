@@ -216,7 +216,7 @@ class CoreRouter:
         """Check what was asked, before anything is fired."""
         when = self._clock.now() if timestamp is None else timestamp
         request = read_request(user_id, message, message_id, when, max_message=self._max_message)
-        if not self._forbidden.isdisjoint(flow.running_keys()):
+        if not self._forbidden.isdisjoint(flow.running_keys(stack=self.callbacks.busy)):
             raise ReentrancyError(
                 "a message cannot be handled within a turn, a transition or one of its hooks: the callback or agent "
                 "that does so would wait for itself; return first, or put the message into a queue of your own"

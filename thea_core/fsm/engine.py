@@ -266,6 +266,8 @@ class FSMEngine:
     def _transition(self, target: str, *, reset: bool = False) -> CompiledTransition:
         """Return the functions that lead to a target, compiled if need be."""
         compiled, runs = self._compiled, self._runs  # what is compiled while a chain changes goes with these
+        if type(target) is str and (known := compiled.get((target, reset))) is not None:
+            return known
         if target not in self.definition:
             refuse = partial(self._refuse_unknown, target)
             return CompiledTransition(refuse, refuse)
@@ -325,7 +327,8 @@ class FSMEngine:
         keep(ending, before, result)
 
     def _tell_change(self, user_id: str, source: str, target: str) -> Steps[None]:
-        return self.callbacks.fire("on_state_change", user_id=user_id, old_state=source, new_state=target)
+        # The transition itself is one of the running calls; alone, it nests the event in nothing.
+        return self.callbacks.fire("on_state_change", 1, user_id=user_id, old_state=source, new_state=target)
 
     def _refuse_nested(self) -> None:
         if not self.callbacks.busy:
