@@ -181,6 +181,7 @@ class _Writer:
         self._target = target
         self._pre = pre
         self._post = post
+        self._members = [*pre, *post]
         self._support = support
         self._timed = support.recorder.active
         self._times = 1 + len(pre) + len(post) + 1  # before the first, after each, and at the end
@@ -190,14 +191,15 @@ class _Writer:
         """Return the lines of one of the two functions."""
         support = self._support
         # A task that is spawned within must find the engine running; what only blocks this thread needs no frame.
-        framed = not waits or any(member.callback.is_async for member in (*self._pre, *self._post))
+        framed = not waits or any(member.callback.is_async for member in self._members)
         return [
             f"def {flow.COMPILED}(_given, _note=None):",
             *([] if waits else ["    if False: yield"]),
             *(["    _refuse_waiting()"] if waits and support.waits else []),
             "    if _busy: _refuse_nested()",
             "    _work = _copy(_given)",
-            *([] if waits else ["    _given = _copy(_work)"]),  # others may change theirs while this one waits
+            # Others may change theirs while this one waits for a callback.
+            *(["    _given = _copy(_work)"] if self._members and not waits else []),
             "    _user = _work['user_id']",
             "    _source = _work['state']",
             "    if _source not in _sources: _refuse_illegal(_source, _target)",
@@ -215,7 +217,7 @@ class _Writer:
         ]
 
     def _shape(self) -> Shape:
-        members = [*self._pre, *self._post]
+        members = self._members
         count = len(members)
         pre, post = len(self._pre), len(self._post)
         hooks = [self._support.pre.name] * pre + [self._support.post.name] * post
@@ -234,6 +236,8 @@ class _Writer:
         if self._timed:
             lines.append(" = ".join(f"_t{number}" for number in range(1, self._times)) + " = None")
             lines.append("_t0 = _now()")
+        if not self._members:  # then the copy stays as it was checked
+            return [*lines, "_work['state'] = _target"]
         lines.append("while True:")
         state = "_source"
         index = 0
@@ -304,7 +308,7 @@ class _Writer:
     def _record(self) -> list[str]:
         if not self._timed:
             return []
-        count = len(self._pre) + len(self._post)
+        count = len(self._members)
         return [
             f"_t{count + 1} = _now()",
             f"_row = ({self._row_times()}, None)",
