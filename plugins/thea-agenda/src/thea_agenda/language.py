@@ -41,13 +41,21 @@ _SPANISH_LETTERS = re.compile("[ñÑ¿¡áéíóúÁÉÍÓÚ]")
 
 def tidy(text: str) -> str:
     """Return ``text`` on one line: composed (NFC), single spaces, without what cannot be printed."""
-    printable = "".join(char for char in text if char.isprintable() or char.isspace())
+    printable = text
+    if not text.isprintable():
+        printable = "".join(char for char in text if char.isprintable() or char.isspace())
     return unicodedata.normalize("NFC", " ".join(printable.split()))
 
 
 def fold(text: str) -> str:
     """Return ``text`` in lower case and without accents, of the same length, so that positions stay valid."""
-    return "".join(unicodedata.normalize("NFD", char)[0].lower()[0] for char in text)
+    if text.isascii():
+        return text.lower()
+    return "".join(char.lower() if char.isascii() else _fold_letter(char) for char in text)
+
+
+def _fold_letter(letter: str) -> str:
+    return unicodedata.normalize("NFD", letter)[0].lower()[0]
 
 
 def tell_language(text: str) -> Language | None:
