@@ -119,6 +119,16 @@ class TestLocalCallbacks:
         assert way.handle(fsm, "processing", context())["list"] == [1]
         assert returned[0]["list"] == []
 
+    @pytest.mark.parametrize("more", [{}, {"deep": [1]}], ids=["flat", "deep"])
+    def test_what_a_callback_keeps_is_not_what_the_caller_gets(
+        self, fsm: Machine, way: Way, phase: str, more: Context
+    ) -> None:
+        kept: list[Context] = []
+        getattr(fsm, phase)()(kept.append)
+        result = way.handle(fsm, "processing", context(**more))
+        kept[0].clear()
+        assert result == context("processing", **more)
+
     @pytest.mark.parametrize("nonsense", NONSENSE)
     def test_nonsense_is_an_error_of_the_transition(self, fsm: Machine, way: Way, phase: str, nonsense: str) -> None:
         given = context(deep=[1])

@@ -14,9 +14,8 @@ MAX_DEPTH = 100
 """How deep values may be nested in a context."""
 
 _LARGEST = 10**4300 - 1  # Python turns longer integers neither into text nor back
-_SMALL = 2**62
+_LOW, _HIGH = -(2**62), 2**62
 _NONE = type(None)
-_CONSTANTS = frozenset({bool, _NONE})
 _SHAPE = "a context holds only dict with str keys, list, str, int, finite float, bool and None"
 
 
@@ -42,12 +41,15 @@ def is_flat(context: Context) -> bool:
         if type(key) is not str:
             return False
         kind = type(value)
-        if kind is str or kind in _CONSTANTS:
+        if kind is str:
             continue
         if kind is int:
-            if not -_SMALL < value < _SMALL:
+            if not _LOW < value < _HIGH:
                 return False
-        elif kind is not float or value - value != 0.0:  # not finite
+        elif kind is float:
+            if value - value != 0.0:  # not finite
+                return False
+        elif kind is not bool and kind is not _NONE:
             return False
     return True
 

@@ -84,8 +84,8 @@ def adopted(result: Any, user_id: str, state: str) -> Context:
 
 
 def checked(work: Context) -> tuple[Context, BaseException | None]:
-    """Return the working copy as plain JSON, and what is wrong with it, if anything."""
-    return (work, None) if is_flat(work) else own_copy(work)
+    """Return a copy of the working copy, which a local callback may have kept, and what is wrong with it."""
+    return (work.copy(), None) if is_flat(work) else own_copy(work)
 
 
 def own_copy(work: Context) -> tuple[Context, BaseException | None]:
@@ -99,7 +99,7 @@ def own_copy(work: Context) -> tuple[Context, BaseException | None]:
 def _keep(work: Context, user_id: str, state: str) -> None:
     """Refuse a context whose user or state a callback has changed."""
     for key, expected in (("user_id", user_id), ("state", state)):
-        found = work.get(key)
+        found: Any = work.get(key)
         if not issubclass(type(found), str) or str.__str__(found) != expected:
             shown = repr(str.__str__(found)) if issubclass(type(found), str) else type(found).__name__
             raise ContextError(
