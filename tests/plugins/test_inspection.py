@@ -41,6 +41,29 @@ def test_a_plugin_is_loaded_and_described_but_not_in_this_process(site):
     assert "weather_plugin" not in sys.modules
 
 
+def test_what_the_model_declares_secret_does_not_come_back_either(site):
+    site.plugin(
+        """
+        import sys
+        import pydantic
+
+        class Settings(pydantic.BaseModel):
+            town: pydantic.SecretStr
+
+        class Weather:
+            Settings = Settings
+
+            def __init__(self, settings):
+                print(settings.town.get_secret_value(), file=sys.stderr)
+                raise RuntimeError(f"no {settings.town.get_secret_value()}")
+        """,
+        value="weather_plugin:Weather",
+    )
+    found = inspect_plugin("weather", settings={"town": "swordfish"}, timeout=NEVER)
+    assert "RuntimeError: no ***" in (found.error or "")
+    assert "swordfish" not in repr(found)
+
+
 def test_secrets_do_not_come_back(site):
     site.plugin(GOOD, value="weather_plugin:Weather")
     found = inspect_plugin("weather", settings={"town": "swordfish"}, secrets=["sword", "swordfish", ""], timeout=NEVER)

@@ -6,7 +6,7 @@ import pydantic
 import pytest
 
 from thea_core.errors import ConfigError
-from thea_core.plugins.settings import describe, validated
+from thea_core.plugins.settings import declared_secrets, describe, validated
 
 
 class Settings(pydantic.BaseModel):
@@ -55,7 +55,7 @@ class TestValidated:
             validated(Settings, {"twon": "x", "days": "swordfish", "zzz": 1}, plugin="weather")
         assert len(caught.value.problems) == 4
         assert "twon: unknown key; did you mean 'town'?" in caught.value.problems[0]
-        assert "zzz: unknown key; valid keys: town, days" in caught.value.problems[1]
+        assert "zzz: unknown key; valid keys: api_key, days, other" in caught.value.problems[1]
         assert "swordfish" not in str(caught.value)
 
     def test_an_unknown_key_alone_is_refused(self):
@@ -76,5 +76,43 @@ class TestValidated:
             def refuse(self):
                 raise ValueError("never")
 
-        with pytest.raises(ConfigError, match="as a whole: Value error, never"):
+        with pytest.raises(ConfigError, match="as a whole: never"):
             validated(Never, None, plugin="weather")
+
+    def test_an_unknown_key_is_refused_in_a_nested_model_too(self):
+        class Outer(pydantic.BaseModel):
+            inner: Settings
+
+        with pytest.raises(ConfigError, match=r"inner.twon: unknown key; did you mean 'town'"):
+            validated(Outer, {"inner": {"town": "Lima", "twon": "x"}}, plugin="weather")
+
+    def test_a_message_that_gives_away_a_secret_is_not_told(self):
+        class Talkative(pydantic.BaseModel):
+            secret: pydantic.SecretStr
+
+            @pydantic.model_validator(mode="after")
+            def refuse(self):
+                raise ValueError(f"{self.secret.get_secret_value()} is too short")
+
+        with pytest.raises(ConfigError) as caught:
+            validated(Talkative, {"secret": "swordfish"}, plugin="weather")
+        assert caught.value.problems == ["[plugins.weather.settings] as a whole: does not fit; see its documentation"]
+
+    def test_whatever_else_a_validator_raises_is_told_without_its_text(self):
+        class Broken(pydantic.BaseModel):
+            @pydantic.model_validator(mode="after")
+            def refuse(self):
+                raise KeyError("swordfish")
+
+        with pytest.raises(ConfigError, match=r"a validator raised KeyError at .*test_settings.py:\d+") as caught:
+            validated(Broken, {}, plugin="weather")
+        assert "swordfish" not in str(caught.value)
+
+
+class TestDeclaredSecrets:
+    def test_they_are_those_of_the_model_that_are_there(self):
+        assert declared_secrets(Settings, {"town": "Lima", "secret": "swordfish"}) == {("secret",)}
+        assert declared_secrets(Settings, None) == set()
+
+    def test_what_is_no_model_declares_none(self):
+        assert declared_secrets(None, {"secret": "swordfish"}) == set()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
+
+from thea_core.plugins.secrets import MASK, KeyPath, is_secret, leaks, secret_key, secret_texts
 
 __all__ = [
     "MASK",
@@ -18,20 +20,8 @@ __all__ = [
     "secret_texts",
 ]
 
-KeyPath = tuple[str | int, ...]
-"""Where a value stands: the keys, and the positions in arrays, that lead to it."""
-
-MASK = "***"
-
-_SECRET_KEY = re.compile(r"(token|secret|password|key|dsn|url)s?\Z", re.IGNORECASE)
 _SECRET_QUERY = re.compile(r"([?&][^=&#]*(?:token|secret|password|key))=[^&#]*", re.IGNORECASE)
 _ASSIGNMENT = re.compile(r"""([\w.\-"']+)\s*=""")
-_WINDOW = 5
-
-
-def secret_key(key: str) -> bool:
-    """Return whether a value under this name is a secret: it ends in token, secret, password, key, dsn or url."""
-    return _SECRET_KEY.search(key) is not None
 
 
 def mask_url(url: str) -> str:
@@ -68,28 +58,3 @@ def masked(value: Any, hidden: Collection[KeyPath], path: KeyPath = (), *, by_na
     if isinstance(value, list):
         return [masked(each, hidden, (*path, index), by_name=by_name) for index, each in enumerate(value)]
     return value
-
-
-def secret_texts(value: Any, hidden: Collection[KeyPath], path: KeyPath = (), *, inside: bool = False) -> Iterator[str]:
-    """Return every secret in a plugin's settings, as text: what :func:`masked` hides with ``by_name``."""
-    inside = inside or path in hidden or (bool(path) and secret_key(str(path[-1])))
-    if isinstance(value, dict | list):
-        pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, each in pairs:
-            yield from secret_texts(each, hidden, (*path, key), inside=inside)
-    elif inside:
-        yield str(value)
-
-
-def is_secret(path: KeyPath, hidden: Collection[KeyPath]) -> bool:
-    """Return whether the value at ``path`` in a plugin's settings, or a table around it, is a secret."""
-    return any(path[:size] in hidden or secret_key(str(path[size - 1])) for size in range(1, len(path) + 1))
-
-
-def leaks(text: str, secrets: Collection[str]) -> bool:
-    """Return whether ``text`` holds a secret or a piece of one: five characters in a row, or all of a shorter one."""
-    return any(piece in text for secret in secrets for piece in _pieces(secret))
-
-
-def _pieces(secret: str) -> set[str]:
-    return {secret[start : start + _WINDOW] for start in range(max(1, len(secret) - _WINDOW + 1))} - {""}

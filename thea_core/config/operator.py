@@ -7,11 +7,11 @@ from typing import Any
 
 from thea_core.config.masking import MASK, mask_url, secret_texts
 from thea_core.config.model import Config
-from thea_core.config.models import walk
 from thea_core.config.problems import Problem
 from thea_core.config.settings import plugin_settings
 from thea_core.errors import ConfigError
 from thea_core.plugins.entries import PluginOptions
+from thea_core.plugins.models import walk
 
 __all__ = ["Operator", "switch"]
 

@@ -7,15 +7,15 @@ leaves this module: each is told anew, in the words of the configuration's other
 from __future__ import annotations
 
 import re
-import traceback
 from typing import TYPE_CHECKING, Any
 
-from thea_core.config.masking import MASK, KeyPath, is_secret, leaks, secret_texts
+from thea_core.config.masking import MASK, KeyPath, is_secret, secret_texts
 from thea_core.config.model import Config
-from thea_core.config.models import ModelWalk, walk
 from thea_core.config.problems import Problem, article, key_text, suggestion
 from thea_core.config.tree import Node, Origin, Tree
 from thea_core.errors import ConfigError, PluginLoadError
+from thea_core.plugins.models import ModelWalk, walk
+from thea_core.plugins.settings import existing_path, message_of, place_of_failure
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plugin_settings"]
 
-# The messages of these tell of the model, never of the input.
-_HARMLESS = frozenset({
-    "missing", "string_type", "string_too_short", "string_too_long", "string_pattern_mismatch", "bool_type", "int_type",
-    "float_type", "list_type", "dict_type", "model_type", "greater_than", "greater_than_equal", "less_than",
-    "less_than_equal", "too_short", "too_long", "literal_error", "enum",
-})  # fmt: skip
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -110,13 +104,13 @@ class _Checked:
         return None
 
     def _tell(self, error: ErrorDetails) -> None:
-        path = self._existing(error["loc"])
+        path = existing_path(self._data, error["loc"])
         missing = error["type"] == "missing"
         if missing and len(error["loc"]) > len(path):
             path = (*path, error["loc"][len(path)])
         if error["type"] == "extra_forbidden" and path in self._found.unknown:
             return
-        node, message = self._node(path), self._message(error, path)
+        node, message = self._node(path), message_of(error, path, self._hidden, self._secrets)
         if missing:
             table = key_text(node.path[:-1])
             node.report("is missing", todo=f"add {key_text(path[-1:])} = ... to [{table}] in {node.origin.source}")
@@ -130,33 +124,15 @@ class _Checked:
         node.report(summary, self._shown(node, path), expected, choices, meant, _mend(node, error["type"]))
 
     def _tell_failure(self, error: Exception) -> None:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+        where = place_of_failure(error)
         summary = f"cannot be checked: a validator of the plugin raised {type(error).__name__} at {where}"
         self._node(()).report(summary, todo=f"tell the author of {self._name}; a validator raises ValueError")
-
-    def _existing(self, loc: tuple[int | str, ...]) -> KeyPath:
-        """Return as much of pydantic's location as is in the data: it names branches of unions and validators too."""
-        value: Any = self._data
-        path: KeyPath = ()
-        for each in loc:
-            inside = each in value if isinstance(value, dict) else isinstance(value, list) and each in range(len(value))
-            if not inside:
-                break
-            value, path = value[each], (*path, each)
-        return path
 
     def _node(self, path: KeyPath) -> Node:
         value: Any = self._data
         for each in path:
             value = value.get(each) if isinstance(value, dict) else value[each]
         return Node(self._tree, self._path + path, value)
-
-    def _message(self, error: ErrorDetails, path: KeyPath) -> str:
-        text = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        text = text.removeprefix("Input should be ")
-        hidden = is_secret(path, self._hidden) and error["type"] not in _HARMLESS
-        return "" if hidden or leaks(text, self._secrets) else text
 
     def _shown(self, node: Node, path: KeyPath) -> str:
         if not path:

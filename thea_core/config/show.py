@@ -9,8 +9,8 @@ from typing import Any
 
 from thea_core.config.masking import KeyPath
 from thea_core.config.model import Config, PluginConfig, keys_of, sections_of
-from thea_core.config.models import walk
 from thea_core.config.problems import key_text, toml_text
+from thea_core.plugins.models import walk
 
 __all__ = ["Row", "as_json", "rows"]
 

@@ -24,6 +24,7 @@ from thea_core.errors import PluginLoadError
 from thea_core.plugins.compatibility import check
 from thea_core.plugins.discovery import Candidate, discover
 from thea_core.plugins.loading import advice
+from thea_core.plugins.secrets import secret_texts
 
 __all__ = ["HookInfo", "Inspection", "SettingInfo", "inspect_plugin"]
 
@@ -114,7 +115,8 @@ def inspect_plugin(
     Args:
         plugin: its name, or what :func:`~thea_core.plugins.discovery.discover` found.
         settings: its settings as configured; None if there are none.
-        secrets: texts that must not stand in the result, such as the values of secret settings.
+        secrets: texts that must not stand in the result, besides what the plugin's model declares as secret, or sounds
+            like it by its name.
         timeout: seconds until the child process is killed; its start counts, too.
 
     Raises:
@@ -128,7 +130,9 @@ def inspect_plugin(
     start = time.monotonic()
     child = _Child(candidate, settings)
     child.run(timeout)
-    return _result(candidate, child, _Redaction(secrets), timeout, time.monotonic() - start)
+    declared = {tuple(path) for path in child.answer.get("secrets", ())}
+    redact = _Redaction({*secrets, *secret_texts(dict(settings or {}), declared)})
+    return _result(candidate, child, redact, timeout, time.monotonic() - start)
 
 
 class _Child:

@@ -15,7 +15,7 @@ from typing import Any
 from thea_core.errors import PluginLoadError
 from thea_core.plugins.discovery import Candidate
 from thea_core.plugins.loading import construct, guarded, load_object, make_importable
-from thea_core.plugins.settings import describe, validated
+from thea_core.plugins.settings import declared_secrets, describe, validated
 
 __all__ = ["examine", "hooks_of", "main"]
 
@@ -45,7 +45,12 @@ def examine(candidate: Candidate, settings: Mapping[str, Any] | None, send: Send
             make_importable()
         found = load_object(candidate)
         with guarded(candidate, "examined"):
-            findings = {"file": _file_of(found), "settings": list(describe(getattr(found, "Settings", None)))}
+            model = getattr(found, "Settings", None)
+            findings = {
+                "file": _file_of(found),
+                "settings": list(describe(model)),
+                "secrets": [list(path) for path in declared_secrets(model, settings)],
+            }
         send({"stage": "constructed", **findings})
         plugin = construct(candidate, found, lambda model: validated(model, settings, plugin=candidate.name))
         send({"stage": "examined"})

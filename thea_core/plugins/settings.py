@@ -1,20 +1,32 @@
 """A plugin's ``Settings`` model: what it takes, and whether given settings fit it. No value is ever shown.
 
-This is for the child process that inspects a plugin, which gets settings without their configuration. Where the
-application starts, the configuration checks them, and tells file and line, too.
+``describe`` and ``validated`` are for the child process that inspects a plugin, which gets settings without their
+configuration. Where the application starts, the configuration checks them by the same rules, and tells file and line,
+too. pydantic's errors hold the input, and a plugin's validator may write it into its message: see ``message_of``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+import traceback
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from thea_core.errors import ConfigError
+from thea_core.plugins.models import ModelWalk, walk
+from thea_core.plugins.secrets import KeyPath, is_secret, leaks, secret_key, secret_texts
 
-__all__ = ["describe", "validated"]
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
-_SECRET = re.compile(r"(token|secret|password|key|dsn|url)$", re.IGNORECASE)
+__all__ = ["declared_secrets", "describe", "existing_path", "message_of", "place_of_failure", "validated"]
+
+# The messages of these tell of the model, never of the input.
+_HARMLESS = frozenset({
+    "missing", "string_type", "string_too_short", "string_too_long", "string_pattern_mismatch", "bool_type", "int_type",
+    "float_type", "list_type", "dict_type", "model_type", "greater_than", "greater_than_equal", "less_than",
+    "less_than_equal", "too_short", "too_long", "literal_error", "enum",
+})  # fmt: skip
 _QUALIFIED = re.compile(r"\b(?:\w+\.)+(?=\w)")
 
 
@@ -31,6 +43,11 @@ def describe(model: Any) -> Iterator[dict[str, Any]]:
             "default": _default_text(name, field),
             "description": field.description or "",
         }
+
+
+def declared_secrets(model: Any, values: Mapping[str, Any] | None) -> set[KeyPath]:
+    """Return the paths of what ``model`` declares as secrets in ``values``; none where it is no pydantic model."""
+    return walk(model, dict(values or {})).secrets if hasattr(model, "model_fields") else set()
 
 
 def validated(model: Any, values: Mapping[str, Any] | None, *, plugin: str) -> object:
@@ -52,32 +69,69 @@ def validated(model: Any, values: Mapping[str, Any] | None, *, plugin: str) -> o
     import pydantic
 
     given = dict(values or {})
-    unknown = [f"{where} {text}" for text in _unknown(model, given)]
+    found = walk(model, given)
+    unknown = [f"{where} {_unknown(path, valid)}" for path, valid in found.unknown.items()]
     try:
-        made = model.model_validate(given)
+        made: object = model.model_validate(given)
     except pydantic.ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)
-        told = [f"{where} {_problem(each)}" for each in problems if each["type"] != "extra_forbidden"]
-        raise ConfigError(unknown + told) from None
+        problems = [each for each in error.errors(include_url=False) if each["type"] != "extra_forbidden"]
+        raise ConfigError(unknown + [f"{where} {_problem(each, given, found)}" for each in problems]) from None
+    except Exception as error:  # a validator is a plugin's code, and may raise anything
+        raised = f"a validator raised {type(error).__name__} at {place_of_failure(error)}"
+        raise ConfigError([*unknown, f"{where} cannot be checked: {raised}; tell the plugin's author"]) from None
     if unknown:
         raise ConfigError(unknown)
     return made
 
 
-def _unknown(model: Any, given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a text for each key that ``model`` has not, also where it would allow it."""
+def existing_path(data: Any, location: tuple[int | str, ...]) -> KeyPath:
+    """Return as much of pydantic's location as is in the data: it names branches of unions and validators too."""
+    path: KeyPath = ()
+    for each in location:
+        inside = each in data if isinstance(data, dict) else isinstance(data, list) and each in range(len(data))
+        if not inside:
+            break
+        data, path = data[each], (*path, each)
+    return path
+
+
+def message_of(error: ErrorDetails, path: KeyPath, hidden: Collection[KeyPath], secrets: Collection[str]) -> str:
+    """Return what pydantic or a validator says of a value; empty where that may give away a secret.
+
+    Args:
+        error: one of pydantic's errors.
+        path: where the value stands in the settings.
+        hidden: the paths of secrets.
+        secrets: what stands there.
+    """
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    text = text.removeprefix("Input should be ")
+    silent = is_secret(path, hidden) and error["type"] not in _HARMLESS
+    return "" if silent or leaks(text, secrets) else text
+
+
+def place_of_failure(error: Exception) -> str:
+    """Return file and line where a validator raised what it should not."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+
+
+def _unknown(path: KeyPath, valid: list[str]) -> str:
     from difflib import get_close_matches
 
-    known = [each["name"] for each in describe(model)]
-    for key in given:
-        if key not in known and key not in model.model_fields:
-            close = get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"valid keys: {', '.join(known) or 'none'}"
-            yield f"{key}: unknown key; {hint}"
+    close = get_close_matches(str(path[-1]), valid, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"valid keys: {', '.join(valid) or 'none'}"
+    return f"{_key_text(path)}: unknown key; {hint}"
 
 
-def _problem(problem: Any) -> str:
-    return f"{'.'.join(map(str, problem['loc'])) or 'as a whole'}: {problem['msg']}"
+def _problem(error: ErrorDetails, given: dict[str, Any], found: ModelWalk) -> str:
+    path = existing_path(given, error["loc"])
+    message = message_of(error, path, found.secrets, set(secret_texts(given, found.secrets)))
+    return f"{_key_text(error['loc']) or 'as a whole'}: {message or 'does not fit; see its documentation'}"
+
+
+def _key_text(path: KeyPath) -> str:
+    return ".".join(map(str, path))
 
 
 def _default_text(name: str, field: Any) -> str | None:
@@ -85,7 +139,7 @@ def _default_text(name: str, field: Any) -> str | None:
         return None
     if field.default_factory is not None:
         return "(made when needed)"
-    if field.default not in (None, "") and _SECRET.search(name):
+    if field.default not in (None, "") and secret_key(name):
         return "(not shown)"
     return repr(field.default)
 

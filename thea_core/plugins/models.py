@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
-from thea_core.config.masking import KeyPath
+from thea_core.plugins.secrets import KeyPath
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
