@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import suppress
-from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
@@ -18,13 +17,15 @@ from thea_core.callbacks.binding import LOCAL, Callback, Origin, Place, bind, is
 from thea_core.callbacks.chain import ChainEntry, local_place, ordered
 from thea_core.callbacks.compiler import Chain, Support, compile_chain
 from thea_core.callbacks.failures import FailureLog, short_text
+from thea_core.callbacks.firing import EventStep, drive_chain
 from thea_core.callbacks.forking import watch
 from thea_core.callbacks.history import Failure, History, Observer, Recorder, Seat, check_observer
-from thea_core.callbacks.hooks import Hook, HookTable, Kind, suggestion
-from thea_core.callbacks.loops import Abandoned, CallbackStep, LoopPool, on_loop_thread
+from thea_core.callbacks.hooks import Hook, HookTable, Kind
+from thea_core.callbacks.loops import Abandoned, CallbackStep, LoopPool
 from thea_core.callbacks.occurrences import begin_occurrence
+from thea_core.callbacks.refusals import name_taken, not_callable, refuse_arguments, refuse_on_loop
 from thea_core.callbacks.registration import PluginBinding, Registration, bind_plugin
-from thea_core.errors import HookCallError, ReentrancyError, RegistrationError
+from thea_core.errors import RegistrationError
 from thea_core.types import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class CallbackManager:
             entropy=entropy,
             fail=self.contain,
             step=self.step_for,
-            refuse_on_loop=_refuse_on_loop,
-            refuse_arguments=_refuse_arguments,
+            refuse_on_loop=refuse_on_loop,
+            refuse_arguments=refuse_arguments,
             busy=self._busy,
         )
         self._publish()
@@ -184,7 +185,7 @@ class CallbackManager:
         try:
             run = self._runs[event]
         except (KeyError, TypeError):
-            raise self._not_callable(event, Kind.EVENT) from None
+            raise not_callable(self._hooks, event, Kind.EVENT) from None
         run(arguments)
 
     async def atrigger(self, event: str, /, **arguments: Any) -> None:
@@ -192,7 +193,7 @@ class CallbackManager:
 
         When the caller is cancelled, the rest of the chain goes on in a task of the manager's.
         """
-        await self._drive_all(self._chain(event, Kind.EVENT).steps(arguments))
+        await drive_chain(self._chain(event, Kind.EVENT).steps(arguments), self._loops)
 
     def call(self, hook: str, /, **arguments: Any) -> Any:
         """Call a result hook.
@@ -208,7 +209,7 @@ class CallbackManager:
 
     async def acall(self, hook: str, /, **arguments: Any) -> Any:
         """Call a result hook from async code; the same as :meth:`call` in every other way."""
-        return await self._drive_all(self._chain(hook, Kind.COLLECT, Kind.FIRSTRESULT).steps(arguments))
+        return await drive_chain(self._chain(hook, Kind.COLLECT, Kind.FIRSTRESULT).steps(arguments), self._loops)
 
     # Looking
 
@@ -268,7 +269,7 @@ class CallbackManager:
         """
         with self._lock:
             if name in self._plugins or name == LOCAL:
-                raise _taken(name, distribution)
+                raise name_taken(name, distribution)
             self._sequence += 1
             return bind_plugin(
                 self._hooks,
@@ -289,7 +290,7 @@ class CallbackManager:
             plugins = dict(self._plugins)
             for binding in bindings:
                 if binding.name in plugins:
-                    raise _taken(binding.name)
+                    raise name_taken(binding.name)
                 plugins[binding.name] = binding
             self._plugins = plugins
             self._publish()
@@ -407,7 +408,7 @@ class CallbackManager:
         begin_occurrence(event)
         chain = self._chain(event, Kind.EVENT)
         if chain.callbacks:
-            yield _EventStep(self, chain, arguments, within)
+            yield EventStep(chain, arguments, within, self._loops)
 
     def after_fork_in_child(self) -> None:
         """Take fresh locks, and forget the parent's loops and the calls of its other threads."""
@@ -422,23 +423,6 @@ class CallbackManager:
             self._publish()
 
     # Within
-
-    async def _drive_all(self, steps: Generator[CallbackStep, Any, Any]) -> Any:
-        """Like ``adrive``; but a cancellation passes at once, and a task of the manager's does the rest."""
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    result = await step.wait_async()
-                except GeneratorExit:  # thrown away with its loop: there is nothing left to run on
-                    steps.close()
-                    raise
-                except BaseException:  # only a cancellation comes here: a callback's failure is a result
-                    self._loops.own(partial(_finish, steps, step))
-                    raise
-                step = steps.send(result)
-        except StopIteration as end:
-            return end.value
 
     def _next(self) -> int:
         self._sequence += 1
@@ -475,88 +459,7 @@ class CallbackManager:
         try:
             chain = self._chains[name]
         except (KeyError, TypeError):
-            raise self._not_callable(name, *kinds) from None
+            raise not_callable(self._hooks, name, *kinds) from None
         if chain.hook.kind not in kinds:
-            raise self._not_callable(name, *kinds)
+            raise not_callable(self._hooks, name, *kinds)
         return chain
-
-    def _not_callable(self, name: str, *kinds: Kind) -> HookCallError:
-        hook = self._hooks[name]
-        method = "trigger" if Kind.EVENT in kinds else "call"
-        fix = {
-            Kind.EVENT: "use trigger or atrigger",
-            Kind.TRANSITION: "a transition of the engine calls it: use fsm.handle",
-            Kind.LIFECYCLE: "the application calls it",
-        }.get(hook.kind, "use call or acall")
-        article = "an" if hook.kind is Kind.EVENT else "a"
-        return HookCallError(f"{method} is not for {hook.signature}, which is {article} {hook.kind.value}; {fix}")
-
-
-class _EventStep:
-    """Fires one event, in either way."""
-
-    __slots__ = ("_arguments", "_chain", "_manager", "_within")
-
-    def __init__(self, manager: CallbackManager, chain: Chain, arguments: dict[str, Any], within: int) -> None:
-        self._manager = manager
-        self._chain = chain
-        self._arguments = arguments
-        self._within = within
-
-    def wait(self) -> None:
-        self._chain.run(self._arguments, self._within)
-
-    async def wait_async(self) -> None:
-        frame = flow.enter(*flow.running_keys())
-        try:
-            steps = self._chain.steps(self._arguments, self._within)
-            await self._manager._drive_all(steps)  # noqa: SLF001 -- same module
-        finally:
-            flow.leave(frame)
-
-
-async def _finish(steps: Generator[CallbackStep, Any, Any], step: CallbackStep) -> None:
-    """Do the rest of a chain whose caller was cancelled.
-
-    Where this task is cancelled too, the host's loop is being closed. A callback on that loop is cancelled with it; one
-    on the loop of its plugin goes on, but nobody waits for it any more, and the next one is called.
-    """
-    import asyncio
-
-    with suppress(StopIteration):
-        while True:
-            try:
-                value, error = await step.wait_async()
-            except asyncio.CancelledError:
-                if step.on_callers_loop:
-                    step.cancel()
-                    continue
-                value, error = None, Abandoned()
-            if step.on_callers_loop and isinstance(error, asyncio.CancelledError):
-                error = Abandoned()  # by the host: not its failure
-            step = steps.send((value, error))
-
-
-def _taken(name: str, distribution: str | None = None) -> RegistrationError:
-    source = f" (distribution {distribution})" if distribution else ""
-    return RegistrationError(
-        f"plugin {name!r}{source}: that name is taken already; each plugin needs a name of its own", plugin=name
-    )
-
-
-def _refuse_on_loop(hook: Hook) -> None:
-    if on_loop_thread():
-        raise ReentrancyError(
-            f"{hook} has asynchronous callbacks and was triggered on one of Thea's event loops, where it would wait "
-            "for itself; await atrigger instead"
-        )
-
-
-def _refuse_arguments(hook: Hook, arguments: dict[str, Any]) -> None:
-    """Raise where a call's arguments are not the hook's; extras and optional arguments are."""
-    missing = [each for each in hook.parameters if each not in arguments and each not in hook.optional]
-    unknown = [each for each in arguments if each not in hook.arguments]
-    if missing or unknown:
-        faults = [f"the argument {each!r} is missing" for each in missing]
-        faults += [f"the argument {each!r} is unknown{suggestion(each, hook.arguments)}" for each in unknown]
-        raise HookCallError(f"{hook.signature} was called wrongly: {'; '.join(faults)}") from None
