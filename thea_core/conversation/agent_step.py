@@ -48,7 +48,7 @@ class AgentStep:
         value, error = _outcome(self._call)
         if error is not None or not inspect.isawaitable(value):
             return value, error
-        future = self._loops.loop_of(self._plugin).submit(_contained(value))
+        future = self._loops.submit(self._plugin, _awaited(value))
         try:
             return future.result()
         except BaseException:
@@ -84,7 +84,7 @@ class AgentStep:
 
         if self._plugin == LOCAL:
             return asyncio.ensure_future(_contained(awaitable))
-        return asyncio.wrap_future(self._loops.loop_of(self._plugin).submit(_contained(awaitable)))
+        return asyncio.wrap_future(self._loops.submit(self._plugin, _awaited(awaitable)))
 
 
 class CallStep:
@@ -119,6 +119,10 @@ def _outcome(function: Callable[[], Any]) -> Outcome:
         return function(), None
     except BaseException as error:  # the turn decides; KeyboardInterrupt is raised again there
         return None, error
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 async def _contained(awaitable: Awaitable[Any]) -> Outcome:
