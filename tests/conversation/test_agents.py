@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -13,6 +14,14 @@ import pytest
 from tests.conversation.parts import AsyncAgent, Driver, FunctionAgent, World, detector
 from thea_core import RegistrationError, hookimpl
 from thea_core.callbacks.registration import PluginBinding
+
+
+class Exiting:
+    """An agent that ends the program when it is asked for its name."""
+
+    @property
+    def name(self) -> str:
+        raise SystemExit(3)
 
 
 class Provider:
@@ -182,7 +191,7 @@ class TestOfPlugins:
         assert driver.handle(world.router, "ana", "two").agent == "fallback"
         assert "two agents have the name 'agent'" in caplog.text
 
-    @pytest.mark.parametrize("value", ["agents", 7, {"a": 1}, [object()], [None]])
+    @pytest.mark.parametrize("value", ["agents", 7, {"a": 1}, [object()], [None], itertools.count(), [Exiting()]])
     def test_what_is_malformed_is_left_out_and_logged(
         self, driver: Driver, world: World, value: Any, caplog: pytest.LogCaptureFixture
     ) -> None:

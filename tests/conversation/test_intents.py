@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from typing import Any
@@ -21,6 +22,14 @@ def matches(*found: IntentMatch, min_score: float = 0.5, margin: float = 0.1) ->
 
 def result(value: Any, plugin: str = "p") -> HookResult:
     return HookResult(plugin, "detect", value)
+
+
+class Exiting:
+    """Ends the program when it is looked at."""
+
+    @property
+    def __class__(self) -> type:
+        raise SystemExit(3)
 
 
 class TestMerging:
@@ -44,6 +53,7 @@ class TestMerging:
         [
             ("agenda", "must return a list of IntentMatch, not str"),
             (7, "not int"),
+            (itertools.repeat(IntentMatch("a", 1.0)), "not repeat"),  # it never ends
             ({"agenda": 1}, "not dict"),
             ([("agenda", 1)], "one is tuple"),
             ([IntentMatch("", 1.0)], "has the intent ''"),
@@ -57,6 +67,7 @@ class TestMerging:
             ([IntentMatch("a", 1.0, label=3)], "label 3"),  # type: ignore[arg-type]
             ([IntentMatch("a", 1.0, synonyms="abc")], "synonyms 'abc'"),
             ([IntentMatch("a", 1.0, synonyms=[1])], r"synonyms \[1\]"),  # type: ignore[list-item]
+            ([IntentMatch("a", 1.0, synonyms=itertools.repeat("b"))], "a list of str"),  # type: ignore[arg-type]
             ([IntentMatch("a", 1.0, slots=[1])], "slots that are list"),  # type: ignore[arg-type]
             ([IntentMatch("a", 1.0, slots={"x": {1}})], "'slots'"),
         ],
@@ -69,6 +80,13 @@ class TestMerging:
         assert caplog.records[0].name == "thea_core.callbacks"
         assert "plugin 'bad'" in caplog.text
         assert re.search(words, caplog.text)
+
+    @pytest.mark.parametrize("listed", [True, False])
+    def test_what_would_end_the_program_is_logged(self, caplog: pytest.LogCaptureFixture, *, listed: bool) -> None:
+        value = [Exiting()] if listed else Exiting()
+        assert merge([result(value, "bad")], FailureLog()) == []
+        assert "plugin 'bad'" in caplog.text
+        assert "SystemExit: 3" in caplog.text
 
     def test_one_malformed_match_does_not_spoil_the_others(self) -> None:
         found = merge([result([IntentMatch("a", 2.0), IntentMatch("b", 0.9)])], FailureLog())

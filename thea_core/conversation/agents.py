@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ from thea_core.callbacks.forking import watch
 from thea_core.callbacks.registration import Registration
 from thea_core.conversation.agent_step import CallStep
 from thea_core.conversation.intents import CANCEL
+from thea_core.conversation.listing import listed
 from thea_core.conversation.locks import Locks
 from thea_core.conversation.texts import Texts
 from thea_core.errors import RegistrationError
@@ -201,21 +202,26 @@ class Agents:
         entries = []
         try:
             values = _listed(result.value)
-        except Exception as error:  # whatever a plugin's object does when it is iterated
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a plugin's object does when it is looked at
             self._failures.report(result.plugin, "provide_agents", result.callback, error)
             return []
         for value in values:
             try:
                 entries.append(_entry(value, result.plugin))
-            except Exception as error:  # the same for its attributes
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # the same for its attributes
                 self._failures.report(result.plugin, "provide_agents", result.callback, error)
         return entries
 
 
 def _listed(value: Any) -> list[Any]:
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+    values = listed(value)
+    if values is None:
         raise TypeError(f"provide_agents must return a list of agents, not {type(value).__name__}")
-    return list(value)
+    return values
 
 
 def _entry(agent: Any, plugin: str) -> AgentEntry:
@@ -223,17 +229,16 @@ def _entry(agent: Any, plugin: str) -> AgentEntry:
     if inspect.isclass(agent):
         raise TypeError(f"{agent.__qualname__} is a class, not an agent; have you forgotten the '()'?")
     name = getattr(agent, "name", None)
-    intents = getattr(agent, "intents", None)
+    intents = listed(getattr(agent, "intents", None))
     if not isinstance(name, str) or not name.strip():
         raise TypeError(f"an agent needs a name, a str that is not blank; {name_of(agent)} has {name!r}")
-    if isinstance(intents, str) or not isinstance(intents, Iterable):
-        raise TypeError(f"the agent {name!r} needs intents, a list of str; it has {intents!r}")
-    listed = tuple(intents)
-    if not all(isinstance(each, str) and each.strip() for each in listed):
-        raise TypeError(f"the agent {name!r} has the intents {listed!r}; each must be a str that is not blank")
+    if intents is None:
+        raise TypeError(f"the agent {name!r} needs intents, a list of str; it has {getattr(agent, 'intents', None)!r}")
+    if not all(isinstance(each, str) and each.strip() for each in intents):
+        raise TypeError(f"the agent {name!r} has the intents {intents!r}; each must be a str that is not blank")
     if not callable(getattr(agent, "handle", None)):
         raise TypeError(f"the agent {name!r} has no method handle(message, context, turn)")
-    return AgentEntry(name, listed, agent, plugin)
+    return AgentEntry(name, tuple(intents), agent, plugin)
 
 
 def _whose(entry: AgentEntry) -> str:

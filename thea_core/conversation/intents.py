@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thea_core.callbacks.failures import FailureLog
 from thea_core.callbacks.forking import watch
 from thea_core.conversation.agent_step import CallStep
+from thea_core.conversation.listing import listed
 from thea_core.conversation.texts import Texts, shipped
 from thea_core.conversation.words import fold
 from thea_core.fsm import copy_context
@@ -128,21 +129,26 @@ def merge(results: Sequence[HookResult], failures: FailureLog) -> list[IntentMat
     for result in results:
         try:
             values = [result.value] if isinstance(result.value, IntentMatch) else _listed(result.value)
-        except Exception as error:  # whatever a plugin's object does when it is iterated
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a plugin's object does when it is looked at
             failures.report(result.plugin, "detect_intents", result.callback, error)
             continue
         for value in values:
             try:
                 merged.append(_checked(value))
-            except Exception as error:  # the same for its attributes
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # the same for its attributes
                 failures.report(result.plugin, "detect_intents", result.callback, error)
     return merged
 
 
 def _listed(value: Any) -> list[Any]:
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+    values = listed(value)
+    if values is None:
         raise TypeError(f"detect_intents must return a list of IntentMatch, not {type(value).__name__}")
-    return list(value)
+    return values
 
 
 def _checked(value: Any) -> IntentMatch:
@@ -170,9 +176,11 @@ def _checked(value: Any) -> IntentMatch:
 
 
 def _synonyms(match: IntentMatch) -> tuple[str, ...]:
-    synonyms = match.synonyms
-    if isinstance(synonyms, str) or not all(isinstance(each, str) for each in synonyms):
-        raise TypeError(f"the IntentMatch of {match.intent!r} has the synonyms {synonyms!r}; they must be strings")
+    synonyms = listed(match.synonyms)
+    if synonyms is None or not all(isinstance(each, str) for each in synonyms):
+        raise TypeError(
+            f"the IntentMatch of {match.intent!r} has the synonyms {match.synonyms!r}; they must be a list of str"
+        )
     return tuple(synonyms)
 
 
