@@ -766,6 +766,28 @@ def test_the_operators_table_counts_for_an_object():
         assert [each.plugin for each in thea.callbacks.chain("on_message")] == ["second", "first"]
 
 
+def test_secrets_of_the_configuration_are_kept_out_of_what_is_logged_of_callbacks(caplog):
+    class Talkative:
+        name = "talkative"
+
+        @hookimpl
+        def on_message(self):
+            raise RuntimeError("cannot reach https://swordfish@host")
+
+        @hookimpl
+        def pre_transition(self):
+            raise RuntimeError("swordfish is too short")
+
+    config = {**MEMORY, "plugins": {"other": {"settings": {"dsn": "https://swordfish@host", "token": "swordfish"}}}}
+    with Thea(config, plugins=[Talkative()]) as thea:
+        thea.handle_request("ana", "hola")
+        noted = str(list(thea.callbacks.history))
+    assert "cannot reach ***" in caplog.text
+    assert "cannot reach ***" in noted
+    assert "swordfish is" not in noted
+    assert "Error: swordfish" not in caplog.text
+
+
 def test_states_that_the_definition_has_not_are_told():
     class Limited:
         @hookimpl(states=("procesing",))

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from thea_core.callbacks import CallbackManager, flow
@@ -416,6 +417,7 @@ def _plugins(
     from thea_core.plugins.status import StatusFile
 
     operator = Operator(config)
+    fsm.callbacks.failures.redact = partial(operator.redact, "")
     return PluginManager(
         fsm.callbacks,
         enabled=config.plugins.enabled,

@@ -52,6 +52,32 @@ def raising_handler() -> Iterator[Callable[[type[BaseException]], None]]:
     logger.removeHandler(added[0])
 
 
+class TestSecrets:
+    @pytest.fixture
+    def redacting(self, callbacks: CallbackManager) -> CallbackManager:
+        callbacks.failures.redact = lambda text: text.replace("reason", "***")
+        return callbacks
+
+    def test_they_are_neither_in_the_log_nor_in_the_history(
+        self, redacting: CallbackManager, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        redacting.register("on_message", fail)
+        say(redacting)
+        assert "the ***" in caplog.text
+        assert "in fail" in caplog.text  # the traceback is there
+        assert [each.error for each in redacting.history] == ["ValueError: the ***"]
+        # The line of the source that raised holds the text as well.
+        assert "the reason" not in caplog.text
+
+    def test_an_exception_without_any_is_logged_as_it_is(
+        self, redacting: CallbackManager, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        redacting.register("on_message", lambda: 1 / 0)
+        say(redacting)
+        assert caplog.records[0].exc_info is not None
+
+
 class TestLogging:
     def test_a_failure_is_logged_with_whose_which_hook_and_traceback(
         self, callbacks: CallbackManager, caplog: pytest.LogCaptureFixture

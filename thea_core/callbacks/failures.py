@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
-from thea_core.errors import error_text
+from thea_core.errors import error_text, format_traceback
 
 __all__ = ["FailureLog", "log_exception", "short_text"]
 
@@ -18,9 +19,10 @@ _MAX_READ = 2000
 _MAX_DISTINCT = 1000
 
 
-def short_text(error: BaseException) -> str:
-    """Return the exception's type and the start of its text, on one line. Never raises."""
-    text = " ".join(error_text(error)[:_MAX_READ].split())  # it may be as long as it likes
+def short_text(error: BaseException, redact: Callable[[str], str] | None = None) -> str:
+    """Return the exception's type and the start of its text, without secrets, on one line. Never raises."""
+    text = error_text(error)[:_MAX_READ]  # it may be as long as it likes
+    text = " ".join((text if redact is None else redact(text)).split())
     name = type(error).__qualname__
     return f"{name}: {text[:_MAX_TEXT]}" if text else name
 
@@ -29,11 +31,15 @@ class FailureLog:
     """Logs a distinct failure (of what, in which hook, exception type, place) once, with its traceback. Thread-safe.
 
     Remembers the last 1,000 distinct failures; their repetitions are counted, and logged at DEBUG.
+
+    Attributes:
+        redact: takes the secrets out of a text; None where none is known. It must not raise.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a finalizer may run within, and fail in its turn
         self._counts: OrderedDict[tuple[str, str, str, str], int] = OrderedDict()
+        self.redact: Callable[[str], str] | None = None
 
     def report(self, plugin: str, hook: str, callback: str, error: BaseException) -> None:
         """Log the failure of a callback. Never raises, whatever the application's log handlers do."""
@@ -52,10 +58,22 @@ class FailureLog:
         kind = type(error)
         count = self._count((what, where, f"{kind.__module__}.{kind.__qualname__}", _place(error)))
         if count == 1:
-            text, trace = short_text(error), (kind, error, error.__traceback__)
-            _log(logging.ERROR, "%s failed in %s; %s (%s)", what, where, then, text, exc_info=trace)
+            self._log_with_traceback(f"{what} failed in {where}; {then}", error)
         else:
             _log(logging.DEBUG, "%s failed in %s again; %d times so far", what, where, count)
+
+    def _log_with_traceback(self, message: str, error: BaseException) -> None:
+        trace = "" if self.redact is None else format_traceback(error)
+        shown = "" if self.redact is None else self.redact(trace)
+        if shown == trace:
+            exc_info = type(error), error, error.__traceback__
+            _log(logging.ERROR, "%s (%s)", message, self.text(error), exc_info=exc_info)
+        else:  # the exception itself holds a secret
+            _log(logging.ERROR, "%s (%s)\n%s", message, self.text(error), shown.rstrip())
+
+    def text(self, error: BaseException) -> str:
+        """Return the exception's type and the start of its text, without secrets, on one line. Never raises."""
+        return short_text(error, self.redact)
 
     def after_fork_in_child(self) -> None:
         """Take a fresh lock: the parent's may be held."""

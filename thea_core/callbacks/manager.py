@@ -16,7 +16,7 @@ from thea_core.callbacks import flow
 from thea_core.callbacks.binding import LOCAL, Callback, Origin, Place, bind, is_async, name_of
 from thea_core.callbacks.chain import ChainEntry, local_place, ordered
 from thea_core.callbacks.compiler import Chain, Support, compile_chain
-from thea_core.callbacks.failures import FailureLog, short_text
+from thea_core.callbacks.failures import FailureLog
 from thea_core.callbacks.firing import EventStep, drive_chain
 from thea_core.callbacks.forking import watch
 from thea_core.callbacks.history import Failure, History, Observer, Recorder, Seat, check_observer
@@ -369,6 +369,11 @@ class CallbackManager:
         return True
 
     @property
+    def failures(self) -> FailureLog:
+        """Where failures are logged."""
+        return self._failures
+
+    @property
     def recorder(self) -> Recorder:
         """Where rows go."""
         return self._recorder
@@ -394,7 +399,7 @@ class CallbackManager:
         if isinstance(error, Abandoned):
             return Failure(0, "cancelled", None)
         self._failures.report(callback.plugin, callback.hook.name, callback.name, error)
-        return Failure(0, "error", short_text(error))
+        return Failure(0, "error", self._failures.text(error))
 
     def step_for(self, callback: Callback, coroutine: Coroutine[Any, Any, Any]) -> CallbackStep:
         """Return the step that waits for a coroutine of a callback, on the loop where it belongs."""

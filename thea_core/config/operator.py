@@ -29,6 +29,8 @@ class Operator:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._models: dict[str, type[Any]] = {}
+        self._edition = 0  # of the models
+        self._found: tuple[int, list[str]] = -1, []
 
     def tables(self) -> dict[str, PluginOptions]:
         """Return what ``[plugins.NAME]`` says, by name."""
@@ -41,17 +43,26 @@ class Operator:
         """Return a plugin's settings as an instance of its model; see :func:`~thea_core.config.plugin_settings`."""
         if model is not None:
             self._models[name] = model
+            self._edition += 1
         return plugin_settings(self._config, name, model)
 
     def redact(self, _name: str, text: str) -> str:
         """Take every secret of the configuration out of a text, whichever plugin's it is: all of them can read it."""
         url = self._config.store.url
         text = text.replace(url, mask_url(url))
-        for secret in sorted(filter(None, self._secrets()), key=len, reverse=True):
+        for secret in self._secrets():
             text = text.replace(secret, MASK)
         return text
 
-    def _secrets(self) -> set[str]:
+    def _secrets(self) -> list[str]:
+        """Return the secrets, the longest first; they are looked for anew once another model is known."""
+        edition, found = self._found
+        if edition != (now := self._edition):
+            found = sorted(filter(None, self._find()), key=len, reverse=True)
+            self._found = now, found
+        return found
+
+    def _find(self) -> set[str]:
         found: set[str] = set()
         for name, each in self._config.plugins.entries.items():
             if each.settings is not None:

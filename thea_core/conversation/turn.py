@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from thea_core.callbacks.failures import FailureLog, short_text
+from thea_core.callbacks.failures import short_text
 from thea_core.conversation.agent_step import AgentStep
 from thea_core.conversation.agents import FALLBACK, AgentEntry, Agents, AgentTable
 from thea_core.conversation.choice import Choice
@@ -59,7 +59,6 @@ class Parts:
     detectors: Detectors
     texts: Texts
     workers: Workers
-    failures: FailureLog = field(default_factory=FailureLog)
 
 
 class _Said(NamedTuple):
@@ -226,7 +225,7 @@ class RunningTurn:
     def _failed(self, error: BaseException) -> Steps[_Outcome]:
         """Report ``error``, once, and come to rest."""
         fsm, work = self._parts.fsm, self._work
-        self._parts.failures.report_turn(work.context["state"], error)
+        fsm.callbacks.failures.report_turn(work.context["state"], error)
         work.drop_saved()
         self._owned["pending"] = None
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import CoroutineType
 from typing import Any
 
-from thea_core.callbacks.failures import short_text
 from thea_core.callbacks.history import Failure
 from thea_core.callbacks.manager import CallbackManager
 from thea_core.errors import ContextError, GuardUnavailableError, TransitionVeto
@@ -56,14 +55,14 @@ class Judge:
 
     def _judged(self, member: Member, problem: BaseException) -> tuple[Failure, BaseException | None]:
         if isinstance(problem, TransitionVeto):
-            return Failure(0, "veto", short_text(problem)), problem
+            return Failure(0, "veto", self._callbacks.failures.text(problem)), problem
         if member.local:
             if isinstance(problem, KeyboardInterrupt):
                 raise problem
-            return Failure(0, "error", short_text(problem)), problem
+            return Failure(0, "error", self._callbacks.failures.text(problem)), problem
         failure = self._callbacks.contain(member.callback, problem)
         if member.callback.guard:
-            return failure, GuardUnavailableError(member.callback.plugin, short_text(problem))
+            return failure, GuardUnavailableError(member.callback.plugin, self._callbacks.failures.text(problem))
         return failure, None
 
 
