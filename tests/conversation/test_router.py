@@ -423,6 +423,30 @@ class TestCancellation:
         assert world.store.begin("ana", owner="other", duration=1) is not None
         assert len(world.router._parts.keeper._locks) == 0  # noqa: SLF001
 
+    @pytest.mark.parametrize("who", ["router", "leases"])
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::RuntimeWarning")
+    def test_a_turn_whose_loop_is_closed_under_it_is_given_up(self, world: World, who: str) -> None:
+        entered = asyncio.Event()
+
+        class Sleeping(AsyncAgent):
+            async def handle(self, message: str, context: Any, turn: Any) -> str:
+                entered.set()
+                await asyncio.Event().wait()
+                return "never"
+
+        world.router.register(Sleeping("slow", lambda *_: None))
+        world.callbacks.register("detect_intents", detector(slow=1.0))
+        loop = asyncio.new_event_loop()
+        lost = loop.create_task(world.router.ahandle_request("ana", "slow"))
+        loop.run_until_complete(entered.wait())
+        assert world.router.running == 1
+        loop.close()
+        if who == "leases":
+            assert world.router._parts.keeper.leases.renew_due() == 0  # noqa: SLF001
+        assert world.router.running == 0
+        assert world.router.handle_request("ana", "hola").ok
+        assert not lost.done()
+
 
 class BlockingStore(MemoryStore):
     """A store that says it blocks, and notes on which threads it was called."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Final
 
 from thea_core.callbacks.failures import short_text
@@ -29,11 +30,15 @@ class LeaseKeeper:
     The thread is started at the first lease. It looks at what is held every sixth of a lease's life, so that a turn,
     which is nearly always shorter than that, wakes nobody; it ends when it finds nothing twice, or when the keeper is
     gone. A lease that was lost is forgotten: its turn learns it at its commit.
+
+    Attributes:
+        before_looking: a weak reference to what the thread calls before it looks; gives None where nothing is called.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._now = clock.monotonic_ns
+        self.before_looking: Callable[[], Callable[[], None] | None] = lambda: None
         self._fresh()
         watch(self)
 
@@ -49,6 +54,9 @@ class LeaseKeeper:
 
     def renew_due(self) -> int:
         """Renew what has not been renewed for a third of its life; return how many leases are held."""
+        prepare = self.before_looking()
+        if prepare is not None:
+            prepare()
         now = self._now()
         for lease, since in list(self._held.items()):
             if now - since >= _RENEW_NS:

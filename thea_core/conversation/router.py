@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import Context
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakMethod
 
 from thea_core.callbacks import flow
 from thea_core.callbacks.forking import watch
@@ -125,7 +128,8 @@ class CoreRouter:
             workers=Workers("agents", _AGENT_THREADS),
         )
         self._forbidden = frozenset([keeper, fsm_engine, *(callbacks.hook(name) for name in _HOOKS)])
-        self._turns: set[object] = set()
+        self._turns: set[RunningTurn | asyncio.Task[Reply]] = set()
+        keeper.leases.before_looking = WeakMethod(self._give_up_lost)
         watch(self)
 
     def register(self, agent: Agent) -> Registration:
@@ -196,6 +200,7 @@ class CoreRouter:
     @property
     def running(self) -> int:
         """How many turns are under way or wait for their user's turn, those of cancelled callers included."""
+        self._give_up_lost()
         return len(self._turns)
 
     @property
@@ -211,6 +216,15 @@ class CoreRouter:
     def after_fork_in_child(self) -> None:
         """Forget the parent's turns: they run there."""
         self._turns = set()
+
+    def _give_up_lost(self) -> None:
+        """Give up turns whose loop was closed under them: nothing will ever go on with them."""
+        for turn in list(self._turns):
+            if isinstance(turn, RunningTurn) or not turn.get_loop().is_closed():
+                continue
+            with suppress(KeyError):  # somebody else is just doing it
+                self._turns.remove(turn)
+                Context().run(_close, turn)
 
     def _turn(self, user_id: Any, message: Any, message_id: Any, timestamp: Any) -> RunningTurn:
         """Check what was asked, before anything is fired."""
@@ -255,6 +269,16 @@ def _memory_store(clock: Clock, entropy: Callable[[int], bytes]) -> Store:
     from thea_core.storage.memory import MemoryStore
 
     return MemoryStore(clock=clock, entropy=entropy)
+
+
+def _close(task: asyncio.Task[Reply]) -> None:
+    """End the turn of a task that no loop runs any more; it gives back lock and lease."""
+    try:
+        task.get_coro().close()
+    except Exception:
+        logger.exception("a turn whose event loop was closed could not be given up cleanly")
+    else:
+        logger.warning("a turn was given up: its event loop was closed while it ran; nothing of it is stored")
 
 
 def _log_lost(task: asyncio.Task[Reply]) -> None:
