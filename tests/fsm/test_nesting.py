@@ -306,23 +306,24 @@ class TestSpawnedTasks:
         assert tried[1:] == [context("processing"), context("executing")]
 
     def test_on_the_managers_loop_too(self, fsm: Machine, tried: list[object]) -> None:
-        """The async callbacks of a sync handle run on a loop of the manager's, where a task may outlive the call."""
+        """The async callbacks of a sync handle run on a loop of the manager's, where tasks outlive them."""
         tasks: list[asyncio.Task[None]] = []
+        next_callback = asyncio.Event()
 
         async def spawned() -> None:
+            await next_callback.wait()
             await attempt_async(tried, lambda: fsm.ahandle("processing", context("idle")))
 
+        @fsm.pre_transition("processing")
         async def spawn(ctx: Context) -> None:
-            if not tasks:
-                tasks.append(asyncio.get_running_loop().create_task(spawned()))
+            tasks.append(asyncio.get_running_loop().create_task(spawned()))
 
+        @fsm.post_transition("processing")
         async def wait(ctx: Context) -> None:
-            if ctx.get("wait"):
-                await asyncio.wait(tasks)
+            next_callback.set()
+            await asyncio.wait(tasks)
 
-        fsm.pre_transition("processing")(spawn)
-        fsm.post_transition("processing")(wait)
-        fsm.handle("processing", context(wait=True))
+        fsm.handle("processing", context())
         assert only_refused(tried)
 
     def test_a_task_that_was_spawned_before_is_no_part_of_the_transition(
