@@ -101,4 +101,7 @@ def escape_lines(text: str) -> str:
 
 def clean_name(value: object) -> str:
     """Return a name (of a state, an intent, an agent, a session) as it may be logged, at most 256 characters."""
-    return escape(truncate(str(value), _NAME_LIMIT))
+    text = value if type(value) is str else str(value)
+    if len(text) <= _NAME_LIMIT and text.isprintable():  # as nearly every name is
+        return text
+    return escape(truncate(text, _NAME_LIMIT))
