@@ -191,7 +191,7 @@ class _Writer:
         """Return the lines of one of the two functions."""
         support = self._support
         # A task that is spawned within must find the engine running; what only blocks this thread needs no frame.
-        framed = not waits or any(member.callback.is_async for member in self._members)
+        framed = any(member.callback.is_async for member in self._members) if waits else self._members or support.told
         return [
             f"def {flow.COMPILED}(_given, _note=None):",
             *([] if waits else ["    if False: yield"]),
