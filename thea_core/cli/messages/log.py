@@ -40,7 +40,7 @@ class JsonLines(logging.Formatter):
         if record.exc_text or record.exc_info:
             fields["traceback"] = record.exc_text or self.formatException(record.exc_info or (None, None, None))
         try:
-            return json.dumps(fields, default=_text)
+            return _encode(fields)
         except (TypeError, ValueError, RecursionError):  # a key that is no text, a list that holds itself
             return json.dumps({key: _text(value) for key, value in fields.items()})
 
@@ -92,3 +92,6 @@ def _text(value: object) -> str:
         return error_text(value) if isinstance(value, BaseException) else str(value)
     except Exception as broken:  # a plugin's object
         return f"<str() of a {type(value).__name__} raised {type(broken).__name__}>"
+
+
+_encode = json.JSONEncoder(default=_text).encode  # json.dumps would make one for each record
