@@ -15,6 +15,7 @@ SUBJECTS = {
     "dispatch": "calling 1, 3 and 10 callbacks",
     "transitions": "one transition of the state machine",
     "startup": "imports, the command, discovery",
+    "turns": "a whole turn, part by part, and on SQLite",
     "memory": "idle conversations, the history of calls",
 }
 
