@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import traceback
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -208,6 +209,20 @@ class TestFailureLog:
         del error, OwnError
         gc.collect()
         assert [each() for each in watched] == [None, None]
+
+
+def test_an_exception_that_is_raised_again_and_again_does_not_keep_all_its_frames() -> None:
+    """Python adds the frames of every raise to the traceback of the one object."""
+    error = ValueError("one for all")
+    failures = FailureLog()
+    longest = 0
+    for _ in range(5000):
+        try:
+            raise error
+        except ValueError:
+            failures.report("p", "on_message", "callback", error)
+        longest = max(longest, sum(1 for _ in traceback.walk_tb(error.__traceback__)))
+    assert 1 < longest <= 2000
 
 
 class TestShortText:

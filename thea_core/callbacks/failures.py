@@ -17,6 +17,7 @@ logger = logging.getLogger("thea_core.callbacks")
 _MAX_TEXT = 200
 _MAX_READ = 2000
 _MAX_DISTINCT = 1000
+_MAX_FRAMES = 2000
 
 
 def short_text(error: BaseException, redact: Callable[[str], str] | None = None) -> str:
@@ -56,11 +57,14 @@ class FailureLog:
 
     def _report(self, what: str, where: str, error: BaseException, then: str = "the others go on") -> None:
         kind = type(error)
-        count = self._count((what, where, f"{kind.__module__}.{kind.__qualname__}", _place(error)))
+        place, frames = _place(error)
+        count = self._count((what, where, f"{kind.__module__}.{kind.__qualname__}", place))
         if count == 1:
             self._log_with_traceback(f"{what} failed in {where}; {then}", error)
         else:
             _log(logging.DEBUG, "%s failed in %s again; %d times so far", what, where, count)
+        if frames > _MAX_FRAMES:  # one object that is raised again and again would keep every frame that it ever left
+            BaseException.with_traceback(error, None)
 
     def _log_with_traceback(self, message: str, error: BaseException) -> None:
         trace = "" if self.redact is None else format_traceback(error)
@@ -102,9 +106,9 @@ def _log(level: int, message: str, *arguments: object, exc_info: Any = None) -> 
         pass
 
 
-def _place(error: BaseException) -> str:
-    """Return file and line of the innermost frame."""
-    trace = error.__traceback__
+def _place(error: BaseException) -> tuple[str, int]:
+    """Return file and line of the innermost frame, and how many frames there are."""
+    trace, frames = error.__traceback__, 1
     while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace, frames = trace.tb_next, frames + 1
+    return ("", 0) if trace is None else (f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}", frames)
