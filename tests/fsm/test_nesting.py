@@ -214,6 +214,23 @@ class TestAllowed:
         assert tried[1] == "processing"
         assert only_refused([tried[0], tried[2]])
 
+    def test_an_engine_of_the_same_manager_that_fails_within_an_error_runs_no_error_callbacks_again(
+        self, way: Way
+    ) -> None:
+        callbacks = CallbackManager()
+        one, other = Machine(callbacks=callbacks, events=False), Machine(callbacks=callbacks, events=False)
+        told: list[str] = []
+
+        class Plugin:
+            @hookimpl
+            def on_transition_error(self, error: BaseException) -> None:
+                told.append(str(error))
+                other.fail(BrokenError("inner"), context())
+
+        one.plug(Plugin())
+        way.fail(one, BrokenError("outer"), context())
+        assert told == ["outer"]
+
     def test_a_callback_may_look(self, fsm: Machine, way: Way) -> None:
         fsm.pre_transition()(lambda ctx: ctx.update(looked=[fsm.can("idle", ctx), fsm.allowed("completion")[0]]))
         assert way.handle(fsm, "processing", context())["looked"] == [False, "idle"]

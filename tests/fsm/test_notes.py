@@ -293,6 +293,15 @@ class TestWhatIsKept:
 
         assert copy_of_flow().run(many) == 1000
 
+    def test_calls_that_succeed_leave_no_note(self, fsm: Machine) -> None:
+        async def main() -> int:
+            for _ in range(20):
+                await fsm.ahandle("processing", context())
+            gc.collect()
+            return sum(type(each).__name__ == "Note" and each.owner is fsm._notes for each in gc.get_objects())  # noqa: SLF001
+
+        assert asyncio.run(main()) <= 1
+
     def test_notes_that_are_over_are_dropped(self) -> None:
         notes = Notes()
 

@@ -437,6 +437,30 @@ class TestCancellation:
         loop.close()
         assert (fsm.changes, fsm.errors) == ([("ana", "completion", "idle")], [])
 
+    def test_a_call_that_is_given_up_within_another_flow_does_not_end_what_runs_there(self, fsm: Machine) -> None:
+        other, hanging = Machine(), Hanging()
+        other.pre_transition("processing")(hanging)
+        refused: list[ReentrancyError] = []
+
+        @fsm.pre_transition("processing")
+        async def give_up(ctx: Context) -> None:
+            call.close()
+            with pytest.raises(ReentrancyError) as caught:
+                await fsm.ahandle("processing", ctx)
+            refused.append(caught.value)
+
+        loop = asyncio.new_event_loop()
+        call = other.ahandle("processing", context())
+        task = loop.create_task(asyncio.wait_for(call, None))
+        while not hanging.begun.is_set():
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        assert fsm.handle("processing", context())["state"] == "processing"
+        assert len(refused) == 1
+        task.cancel()
+        loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
+        loop.close()
+
 
 class TestInterruptedWaiting:
     def test_ctrl_c_while_a_sync_call_waits_ends_it(self, fsm: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
