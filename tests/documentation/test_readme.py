@@ -33,7 +33,7 @@ def copy_of_checkout(target: Path) -> Path:
 @pytest.mark.network
 def test_the_first_command_ends_in_a_conversation_with_both_plugins(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^\$ (.*thea chat.*)$", readme, re.MULTILINE)
+    (command,) = re.findall(r"^\$ (python3 .*thea chat.*)$", readme, re.MULTILINE)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("THEA_", "VIRTUAL_ENV"))}
     done = subprocess.run(
         ["bash", "-euc", command],
