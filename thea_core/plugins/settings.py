@@ -86,13 +86,17 @@ def validated(model: Any, values: Mapping[str, Any] | None, *, plugin: str) -> o
 
 def existing_path(data: Any, location: tuple[int | str, ...]) -> KeyPath:
     """Return as much of pydantic's location as is in the data: it names branches of unions and validators too."""
+    value: Any = data
     path: KeyPath = ()
     for each in location:
-        inside = each in data if isinstance(data, dict) else isinstance(data, list) and each in range(len(data))
-        if not inside:
+        if not _holds(value, each):
             break
-        data, path = data[each], (*path, each)
+        value, path = value[each], (*path, each)
     return path
+
+
+def _holds(value: Any, key: int | str) -> bool:
+    return key in value if isinstance(value, dict) else isinstance(value, list) and key in range(len(value))
 
 
 def message_of(error: ErrorDetails, path: KeyPath, hidden: Collection[KeyPath], secrets: Collection[str]) -> str:
