@@ -129,13 +129,14 @@ class _File:
 
 def _change(document: TOMLDocument, keys: tuple[str, ...], names: list[Any]) -> None:
     import tomlkit
+    from tomlkit.items import Table
 
     table: Any = document
     for key in keys[:-1]:
         if key not in table:
             table[key] = tomlkit.table(is_super_table=key != "plugins")
         table = table[key]
-    if isinstance(table, tomlkit.items.Table) and table.is_super_table():
+    if isinstance(table, Table) and table.is_super_table():
         table.trivia.comment = table.trivia.comment_ws = ""  # it copies those of the first table below it
     present = table.get(keys[-1])
     if not isinstance(present, list):

@@ -114,16 +114,16 @@ class Discovery:
         return _conflict(found) if len(found) > 1 else None
 
     def _only_plugin_of(self, distribution: str) -> Candidate:
-        offered = self.of_distribution(distribution)
-        if not offered:
+        first, *others = self.of_distribution(distribution) or (None,)
+        if first is None:
             raise PluginNotFoundError("\n".join((self._advice(distribution), *self.problems)), plugin=distribution)
-        if len(offered) > 1:
-            choices = ", ".join(each.name for each in offered)
+        if others:
+            choices = ", ".join(each.name for each in self.of_distribution(distribution))
             raise PluginError(
-                f"{distribution} offers {len(offered)} plugins ({choices}); give the name of one of them",
+                f"{distribution} offers {len(others) + 1} plugins ({choices}); give the name of one of them",
                 plugin=distribution,
             )
-        return self.find(offered[0].name)
+        return self.find(first.name)
 
     def _advice(self, name: str) -> str:
         from difflib import get_close_matches
