@@ -249,3 +249,11 @@ class TestShortText:
                 return Text("odd")
 
         assert short_text(OddError()) == (f"{OddError.__qualname__}: odd")
+
+
+def test_what_a_guards_failure_means_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """A guard that fails refuses the transition: nothing goes on."""
+    FailureLog().report("bouncer", "pre_transition", "check", ValueError("down"), guard=True)
+    assert caplog.messages == [
+        "guard 'bouncer', callback check failed in pre_transition; the transition is refused (ValueError: down)"
+    ]

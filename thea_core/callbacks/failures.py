@@ -16,6 +16,7 @@ logger = logging.getLogger("thea_core.callbacks")
 
 _MAX_TEXT = 200
 _MAX_READ = 2000
+_OTHERS = "the others go on"
 _MAX_DISTINCT = 1000
 _MAX_FRAMES = 2000
 
@@ -42,10 +43,13 @@ class FailureLog:
         self._counts: OrderedDict[tuple[str, str, str, str], int] = OrderedDict()
         self.redact: Callable[[str], str] | None = None
 
-    def report(self, plugin: str, hook: str, callback: str, error: BaseException) -> None:
-        """Log the failure of a callback. Never raises, whatever the application's log handlers do."""
-        whose = "local callback" if plugin == "local" else f"plugin {plugin!r}, callback"
-        self._report(f"{whose} {callback}", hook, error)
+    def report(self, plugin: str, hook: str, callback: str, error: BaseException, *, guard: bool = False) -> None:
+        """Log the failure of a callback. Never raises, whatever the application's log handlers do.
+
+        ``guard`` says that the failure refuses a transition.
+        """
+        whose = "local callback" if plugin == "local" else f"{'guard' if guard else 'plugin'} {plugin!r}, callback"
+        self._report(f"{whose} {callback}", hook, error, "the transition is refused" if guard else _OTHERS)
 
     def report_observer(self, observer: str, hook: str, error: BaseException) -> None:
         """Log the failure of an observer, in the same way."""
@@ -55,7 +59,7 @@ class FailureLog:
         """Log that a turn failed in a state, in the same way: nobody else may be listening to ``on_error``."""
         self._report("a turn", f"the state {state!r}", error, "the user gets an apology")
 
-    def _report(self, what: str, where: str, error: BaseException, then: str = "the others go on") -> None:
+    def _report(self, what: str, where: str, error: BaseException, then: str = _OTHERS) -> None:
         kind = type(error)
         place, frames = _place(error)
         count = self._count((what, where, f"{kind.__module__}.{kind.__qualname__}", place))

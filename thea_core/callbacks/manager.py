@@ -398,7 +398,8 @@ class CallbackManager:
             raise error
         if isinstance(error, Abandoned):
             return Failure(0, "cancelled", None)
-        self._failures.report(callback.plugin, callback.hook.name, callback.name, error)
+        guard = callback.guard and callback.hook.name != "on_transition_error"
+        self._failures.report(callback.plugin, callback.hook.name, callback.name, error, guard=guard)
         return Failure(0, "error", self._failures.text(error))
 
     def step_for(self, callback: Callback, coroutine: Coroutine[Any, Any, Any]) -> CallbackStep:
