@@ -14,7 +14,7 @@ import pytest
 
 from tests.fsm.machine import BrokenError, Machine, Way, context, raising
 from thea_core import Context, ValidationError
-from thea_core.fsm.notes import Notes
+from thea_core.fsm.notes import find_note
 
 ERROR = BrokenError("shared")
 
@@ -264,7 +264,7 @@ class TestAcrossThreads:
 
 
 class TestWhatIsKept:
-    def test_a_flow_keeps_the_last_exceptions_only(self, fsm: Machine, way: Way) -> None:
+    def test_a_flow_keeps_the_last_exception_only(self, fsm: Machine, way: Way) -> None:
         class PayloadError(BrokenError):
             pass
 
@@ -278,44 +278,68 @@ class TestWhatIsKept:
             return sum(isinstance(each, PayloadError) for each in gc.get_objects())
 
         fsm.errors = ForgettingList()
-        assert copy_of_flow().run(many) <= 2
+        assert copy_of_flow().run(many) == 1
 
-    def test_calls_that_are_never_awaited_do_not_pile_up_for_ever(self) -> None:
-        notes = Notes()
+    def test_a_flow_keeps_the_notes_of_few_engines(self) -> None:
+        def many() -> list[bool]:
+            engines = [Machine(events=False) for _ in range(12)]
+            for engine in engines:
+                engine.pre_transition("executing")(raising(ERROR))
+                fail_sync(engine)
+            return [find_note(engine) is not None for engine in engines]
 
-        def many() -> int:
-            for _ in range(1500):
-                notes.begin()
-            gc.collect()
-            return sum(
-                getattr(each, "owner", None) is notes for each in gc.get_objects() if type(each).__name__ == "Note"
-            )
+        assert copy_of_flow().run(many) == [False] * 4 + [True] * 8
 
-        assert copy_of_flow().run(many) == 1000
+    def test_an_engine_that_fails_again_and_again_stays(self) -> None:
+        def many() -> bool:
+            engines = [Machine(events=False) for _ in range(9)]
+            for engine in engines:
+                engine.pre_transition("executing")(raising(ERROR))
+            for engine in engines[1:]:
+                fail_sync(engines[0])
+                fail_sync(engine)
+            return find_note(engines[0]) is not None
 
-    def test_calls_that_succeed_leave_no_note(self, fsm: Machine) -> None:
-        async def main() -> int:
-            for _ in range(20):
-                await fsm.ahandle("processing", context())
-            gc.collect()
-            return sum(type(each).__name__ == "Note" and each.owner is fsm._notes for each in gc.get_objects())  # noqa: SLF001
+        assert copy_of_flow().run(many)
 
-        assert asyncio.run(main()) <= 1
 
-    def test_notes_that_are_over_are_dropped(self) -> None:
-        notes = Notes()
+class TestInheritance:
+    def test_a_task_begins_with_the_notes_of_its_spawner(self, fsm: Machine) -> None:
+        async def spawned() -> None:
+            await fsm.ahandle("processing", context())
+            await fsm.aon_error(ERROR, context("processing"))
 
-        def many() -> tuple[int, bool]:
-            failed = notes.begin()
-            failed.fill(ERROR, {}, {})
-            failed.under_way = False
-            for _ in range(50):
-                notes.begin().under_way = False
-            gc.collect()
-            left = [each for each in gc.get_objects() if type(each).__name__ == "Note" and each.owner is notes]
-            return len(left), notes.last() is failed
+        async def main() -> None:
+            with pytest.raises(BrokenError):
+                await fsm.ahandle("executing", context("processing"))
+            await asyncio.create_task(spawned())
 
-        assert copy_of_flow().run(many) == (2, True)
+        asyncio.run(main())
+        assert fsm.errors == [ERROR]
+
+    def test_what_a_task_notes_is_not_its_spawners(self, fsm: Machine) -> None:
+        async def spawned(given: Context) -> None:
+            with pytest.raises(BrokenError):
+                fsm.handle("executing", given)
+
+        async def main() -> None:
+            with pytest.raises(BrokenError):
+                await fsm.ahandle("executing", context("processing"))
+            await asyncio.create_task(spawned(context("processing", other=True)))
+            await fsm.aon_error(ERROR, context("processing"))
+
+        asyncio.run(main())
+        assert fsm.errors == [ERROR, ERROR]
+
+    def test_a_thread_in_a_copied_flow_notes_for_itself(self, fsm: Machine) -> None:
+        async def main() -> None:
+            with pytest.raises(BrokenError):
+                await fsm.ahandle("executing", context("processing"))
+            await asyncio.to_thread(fail_sync, fsm, other=True)
+            await fsm.aon_error(ERROR, context("processing"))
+
+        asyncio.run(main())
+        assert fsm.errors == [ERROR, ERROR]
 
 
 class ForgettingList(list[Any]):
@@ -323,6 +347,6 @@ class ForgettingList(list[Any]):
         pass
 
 
-def fail_sync(fsm: Machine) -> None:
+def fail_sync(fsm: Machine, **more: Any) -> None:
     with pytest.raises(BrokenError):
-        fsm.handle("executing", context("processing"))
+        fsm.handle("executing", context("processing", **more))

@@ -71,7 +71,7 @@ class CompiledTransition(NamedTuple):
 
     Attributes:
         run: takes the context and does it in the calling thread.
-        steps: takes the context and a note, and does it as a generator of steps.
+        steps: takes the context and the notes of its flow, and does it as a generator of steps.
     """
 
     run: Callable[..., Context]
@@ -193,7 +193,7 @@ class _Writer:
         # A task that is spawned within must find the engine running; what only blocks this thread needs no frame.
         framed = any(member.callback.is_async for member in self._members) if waits else self._members or support.told
         return [
-            f"def {flow.COMPILED}(_given, _note=None):",
+            f"def {flow.COMPILED}(_given, _notes=None):",
             *([] if waits else ["    if False: yield"]),
             *(["    _refuse_waiting()"] if waits and support.waits else []),
             "    if _busy: _refuse_nested()",
@@ -295,7 +295,7 @@ class _Writer:
         ]
 
     def _ending(self, *, waits: bool) -> list[str]:
-        end = "_end(_ending, _given, _target, _note)"
+        end = "_end(_ending, _given, _target, _notes)"
         tell = "_tell(_user, _source, _target)"
         return [
             *self._record(),

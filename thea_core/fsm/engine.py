@@ -24,7 +24,7 @@ from thea_core.fsm.context import copy_context
 from thea_core.fsm.definition import Definition
 from thea_core.fsm.diagram import draw
 from thea_core.fsm.failing import Failing
-from thea_core.fsm.notes import Note, Notes
+from thea_core.fsm.notes import Note, Notes, find_note, own_notes
 from thea_core.fsm.phases import Phase, Phases
 from thea_core.fsm.verdicts import Judge
 from thea_core.types import Context
@@ -76,7 +76,6 @@ class FSMEngine:
         self._phases = Phases(self.definition, self.callbacks, max_callbacks)
         self._failing = Failing(self, self.definition, self._phases, self.callbacks)
         self._judge = Judge(self.callbacks)
-        self._notes = Notes()
         self._state_change = self.callbacks.hook("on_state_change")
         self._error = self.callbacks.hook("on_error")
         self._compiled: dict[tuple[str, bool], CompiledTransition] = {}
@@ -128,7 +127,7 @@ class FSMEngine:
 
     def ahandle(self, target: str, context: Context) -> Coroutine[Any, Any, Context]:
         """Do the same as :meth:`handle`; a cancellation leaves everything as it was."""
-        return adrive(self.handle_steps(target, context, self._notes.begin()))
+        return adrive(self.handle_steps(target, context, own_notes()))
 
     def reset(self, context: Context) -> Context:
         """Take the conversation to the initial state, from any state; otherwise like :meth:`handle`."""
@@ -136,7 +135,7 @@ class FSMEngine:
 
     def areset(self, context: Context) -> Coroutine[Any, Any, Context]:
         """Do the same as :meth:`reset`."""
-        return adrive(self.reset_steps(context, self._notes.begin()))
+        return adrive(self.reset_steps(context, own_notes()))
 
     def fail(self, error: BaseException, context: Context, target: str | None = None) -> Context:
         """Put the conversation into the error state because of ``error``, and return its error context.
@@ -192,13 +191,13 @@ class FSMEngine:
 
     # The same as generators, for parts that drive steps themselves
 
-    def handle_steps(self, target: str, context: Context, note: Note | None = None) -> Steps[Context]:
+    def handle_steps(self, target: str, context: Context, notes: Notes | None = None) -> Steps[Context]:
         """Return the steps of :meth:`handle`."""
-        return self._noted_steps(target, context, note, reset=False)
+        return self._steps(target, context, notes, reset=False)
 
-    def reset_steps(self, context: Context, note: Note | None = None) -> Steps[Context]:
+    def reset_steps(self, context: Context, notes: Notes | None = None) -> Steps[Context]:
         """Return the steps of :meth:`reset`."""
-        return self._noted_steps(self.definition.initial, context, note, reset=True)
+        return self._steps(self.definition.initial, context, notes, reset=True)
 
     def fail_steps(self, error: BaseException, context: Context, target: str | None = None) -> Steps[Context]:
         """Return the steps of :meth:`fail`."""
@@ -247,7 +246,7 @@ class FSMEngine:
 
     def _noted(self, error: BaseException, context: Context) -> Context | None:
         """Return the error context that the last failing call of this flow has made, if it was for just this."""
-        note = self._notes.last()
+        note = find_note(self)
         if note is None or note.error is not error or note.result is None or note.given != context:
             return None
         return copy_context(note.result)
@@ -306,15 +305,11 @@ class FSMEngine:
         )
         return compile_transition(target, sources, pre, post, support)
 
-    def _noted_steps(self, target: str, context: Context, note: Note | None, *, reset: bool) -> Steps[Context]:
-        try:
-            result: Context = yield from self._transition(target, reset=reset).steps(context, note)
-            return result
-        finally:
-            if note is not None:
-                note.under_way = False
+    def _steps(self, target: str, context: Context, notes: Notes | None, *, reset: bool) -> Steps[Context]:
+        result: Context = yield from self._transition(target, reset=reset).steps(context, notes)
+        return result
 
-    def _end(self, ending: BaseException, context: Context, target: str, note: Note | None) -> Steps[None]:
+    def _end(self, ending: BaseException, context: Context, target: str, notes: Notes | None) -> Steps[None]:
         """Do what is to be done before a transition that began with ``context`` ends by an exception."""
         try:
             before = copy_context(context)
@@ -323,8 +318,7 @@ class FSMEngine:
         result = None
         if not isinstance(ending, TransitionVeto):
             result = copy_context((yield from self._failing.steps(ending, copy_context(before), target)))
-        keep = self._notes.add if note is None else note.fill
-        keep(ending, before, result)
+        (own_notes() if notes is None else notes).keep(self, Note(ending, before, result))
 
     def _tell_change(self, user_id: str, source: str, target: str) -> Steps[None]:
         # The transition itself is one of the running calls; alone, it nests the event in nothing.
@@ -355,7 +349,7 @@ class FSMEngine:
                 "would wait for itself; await ahandle (areset, afail, aon_error) instead"
             )
 
-    def _refuse_unknown(self, target: Any, context: Context, _note: Note | None = None) -> NoReturn:
+    def _refuse_unknown(self, target: Any, context: Context, _notes: Notes | None = None) -> NoReturn:
         self._refuse_nested()
         self._refuse_illegal(copy_context(context)["state"], target)
 

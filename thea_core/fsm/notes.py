@@ -1,88 +1,97 @@
 """What the last failing ``handle`` of a flow left for ``fsm.on_error()(error, context)``.
 
 A note belongs to a flow: exceptions are shared between users and re-raised, so nothing is kept on them. ``ahandle``
-puts an empty note into its caller's flow when it is *called*; the note is then filled by whichever task runs it, such
-as those of ``asyncio.gather`` and ``asyncio.wait_for``.
+takes the notes of its caller's flow when it is *called*; whichever task then runs it, such as those of
+``asyncio.gather`` and ``asyncio.wait_for``, writes there.
 """
 
 from __future__ import annotations
 
+import sys
+import threading
 from contextvars import ContextVar
-from itertools import count
+from typing import Any, NamedTuple
+from weakref import ref
 
 from thea_core.types import Context
 
-__all__ = ["Note", "Notes"]
+__all__ = ["Note", "Notes", "find_note", "own_notes"]
 
-_MOST = 1000  # notes of one flow; only a coroutine that is never awaited leaves an empty one behind
+_MOST = 8  # engines of one flow: a note holds an exception with all its frames
 
 
-class Note:
-    """One ``handle``: what it raised, what it had been given, and the error context that ``fail`` made.
+class Note(NamedTuple):
+    """One failing ``handle``.
 
     Attributes:
-        owner: the notes of the engine.
-        number: tells later failures from earlier ones; 0 until it is filled.
-        under_way: whether it may still be filled.
-        error: what was raised.
-        given: the context before, a copy.
-        result: the error context; None for a veto, which is not reported.
+        error: what it raised.
+        given: the context that it had been given, a copy.
+        result: the error context that ``fail`` made; None after a veto, which is not reported.
     """
 
-    __slots__ = ("error", "given", "number", "owner", "result", "under_way")
-
-    def __init__(self, owner: Notes) -> None:
-        self.owner = owner
-        self.number = 0
-        self.under_way = True
-        self.error: BaseException | None = None
-        self.given: Context = {}
-        self.result: Context | None = None
-
-    def fill(self, error: BaseException, given: Context, result: Context | None) -> None:
-        """Note a failure; it is the last one of its flow now."""
-        self.error, self.given, self.result = error, given, result
-        self.number = self.owner.next_number()
-        self.under_way = False
-
-
-_notes: ContextVar[tuple[Note, ...]] = ContextVar("thea_failures", default=())  # of all engines
+    error: BaseException
+    given: Context
+    result: Context | None
 
 
 class Notes:
-    """The notes of one engine, in every flow. Thread-safe."""
+    """The last failure of each engine in one flow. Thread-safe.
 
-    def __init__(self) -> None:
-        self._count = count(1)
+    It is changed in place: contexts that were copied within the flow see the same notes, and keep no older ones alive.
+    """
 
-    def next_number(self) -> int:
-        """Return a number that is greater than all before."""
-        return next(self._count)
+    __slots__ = ("_flow", "_last")
 
-    def begin(self) -> Note:
-        """Put an empty note into this flow."""
-        note = Note(self)
-        self._put(note)
-        return note
+    def __init__(self, flow: Any, last: dict[object, Note]) -> None:
+        self._flow = flow
+        self._last = last
 
-    def add(self, error: BaseException, given: Context, result: Context | None) -> None:
-        """Put a note that is filled into this flow."""
-        note = Note(self)
-        note.fill(error, given, result)
-        self._put(note)
+    def keep(self, engine: object, note: Note) -> None:
+        """Put ``note`` in the place of the engine's last one."""
+        self._last.pop(engine, None)
+        self._last[engine] = note
+        for oldest in [*self._last][:-_MOST]:
+            self._last.pop(oldest, None)
 
-    @staticmethod
-    def _put(note: Note) -> None:
-        """Put a note into this flow, and drop those that count no more."""
-        notes = (*_notes.get(), note)
-        last: dict[Notes, Note] = {}
-        for each in notes:
-            if each.number and (each.owner not in last or each.number > last[each.owner].number):
-                last[each.owner] = each
-        kept = [each for each in notes if each.under_way or last.get(each.owner) is each]
-        _notes.set(tuple(kept[-_MOST:]))
+    def last(self, engine: object) -> Note | None:
+        """Return the engine's last note."""
+        return self._last.get(engine)
 
-    def last(self) -> Note | None:
-        """Return the note of the last failure in this flow."""
-        mine = [each for each in _notes.get() if each.owner is self and each.number]
-        return max(mine, key=lambda each: each.number, default=None)
+    def belongs_to(self, flow: Any) -> bool:
+        """Whether these are the notes of that flow, and not inherited from another one."""
+        return bool(self._flow == flow)
+
+    def inherited(self, flow: Any) -> Notes:
+        """Return notes for a flow that begins with these."""
+        return Notes(flow, dict(self._last))
+
+
+_notes: ContextVar[Notes | None] = ContextVar("thea_failures", default=None)
+
+
+def own_notes() -> Notes:
+    """Return the notes of this flow; they are made if need be."""
+    flow, notes = _this_flow(), _notes.get()
+    if notes is None or not notes.belongs_to(flow):
+        notes = Notes(flow, {}) if notes is None else notes.inherited(flow)
+        _notes.set(notes)
+    return notes
+
+
+def find_note(engine: object) -> Note | None:
+    """Return the note of the engine's last failing call in this flow."""
+    notes = _notes.get()
+    return None if notes is None else notes.last(engine)
+
+
+def _this_flow() -> Any:
+    """Return what this flow is known by: its task, or else its thread."""
+    asyncio = sys.modules.get("asyncio")  # where nobody has imported it, no task runs
+    if asyncio is not None:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # no loop runs
+            task = None
+        if task is not None:
+            return ref(task)
+    return threading.get_ident()
