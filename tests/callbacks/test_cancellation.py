@@ -37,12 +37,12 @@ class Steps:
     async def on_message(self) -> None:
         self.inside.set()
         while not self.go.is_set():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         self.ran.append("first")
         self.done.set()
 
     async def second(self) -> None:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         self.ran.append("second")
 
     def third(self) -> None:
@@ -51,7 +51,7 @@ class Steps:
     async def begin(self) -> asyncio.Task[None]:
         task = asyncio.create_task(asay(self.callbacks))
         while not self.inside.is_set():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         return task
 
 
@@ -71,7 +71,7 @@ class TestCancellation:
             assert callbacks.busy
             steps.go.set()
             while callbacks.busy:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
 
         asyncio.run(scenario())
         assert steps.ran == ["first", "second", "third"]

@@ -351,7 +351,8 @@ class TestCancellation:
 
         async def main() -> None:
             asyncio.ensure_future(world.router.ahandle_request("ana", "hola"))  # noqa: RUF006 -- ends with the loop
-            await asyncio.sleep(0.001)
+            for _ in range(10):  # it has begun, and waits
+                await asyncio.sleep(0)
 
         asyncio.run(main())
         gate.open()
@@ -397,7 +398,7 @@ class TestCancellation:
                 await caller
             gate.open()
             while world.router.running:  # noqa: ASYNC110 -- no event of this loop
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
 
         asyncio.run(main())
         assert "a turn failed whose caller was cancelled" in caplog.text
