@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import thea_core
 from thea_core import errors, types
@@ -29,6 +31,9 @@ ENTRANCES = {
     "hookimpl",
     "hookspec",
 }
+
+# Modules that another distribution brings, at the version that fits it.
+COMES_WITH = {"pydantic_core": "pydantic"}
 
 HEAVY = ["asyncio", "click", "importlib_metadata", "psycopg", "pydantic", "rich", "sqlite3", "tomlkit", "tomllib"]
 
@@ -96,6 +101,18 @@ def test_only_the_public_interface_of_pluggy_is_used(source: Path) -> None:
 @pytest.mark.parametrize("source", ["from pluggy._hooks import HookImpl", "import pluggy\npluggy._manager.x"])
 def test_private_use_of_pluggy_is_noticed(source: str) -> None:
     assert private_pluggy(source)
+
+
+@pytest.mark.parametrize("folder", [ROOT, *sorted((ROOT / "plugins").iterdir())], ids=lambda path: path.name)
+def test_every_module_of_another_project_is_declared_as_a_dependency(folder: Path) -> None:
+    """What happens to be installed beside it may be missing elsewhere."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {Requirement(text).name.replace("-", "_") for text in project["dependencies"]}
+    sources = CORE if folder == ROOT else sorted(folder.glob("src/**/*.py"))
+    used = {module.partition(".")[0] for source in sources for module, _ in imports(source.read_text(encoding="utf-8"))}
+    own = {project["name"].replace("-", "_")}
+    assert used - sys.stdlib_module_names - own - declared - COMES_WITH.keys() == set()
+    assert {COMES_WITH[name] for name in used & COMES_WITH.keys()} <= declared
 
 
 def test_the_public_names_are_sorted() -> None:
