@@ -12,7 +12,14 @@ import pytest
 from tests.plugins.running import Application, Recording, running
 from tests.support import FakeClock, run_in_child
 from thea_core.callbacks.steps import adrive, drive
-from thea_core.errors import ConfigError, PluginConflictError, PluginError, PluginLoadError, PluginNotFoundError
+from thea_core.errors import (
+    ConfigError,
+    PluginConflictError,
+    PluginError,
+    PluginLoadError,
+    PluginNotFoundError,
+    StoreUnavailableError,
+)
 from thea_core.markers import hookimpl, hookspec
 from thea_core.plugins.entries import PluginInfo, PluginOptions
 from thea_core.plugins.status import StatusFile
@@ -588,7 +595,12 @@ class TestMakeStore:
             def __getattr__(self, name):
                 raise SystemExit(name)
 
-        assert self.make(Maker("odd", Odd()))[1] is None
+        with pytest.raises(StoreUnavailableError, match="the plugin odd "):
+            self.make(Maker("odd", Odd()))
+
+    def test_why_no_store_could_be_made_is_said(self):
+        with pytest.raises(StoreUnavailableError, match=r"the plugin maker \(OSError: server is down\) failed at it"):
+            self.make(Maker("none", None), Maker("maker", OSError("server is down")))
 
     def test_a_maker_that_does_not_start_is_not_asked(self, messages):
         class Broken(Maker):

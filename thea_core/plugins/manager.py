@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from thea_core.callbacks.forking import watch
 from thea_core.callbacks.loops import on_loop_thread
 from thea_core.callbacks.steps import adrive, drive
-from thea_core.errors import PluginError, ReentrancyError
+from thea_core.errors import PluginError, ReentrancyError, StoreUnavailableError
 from thea_core.plugins.entries import Entry, PluginInfo, PluginOptions, Sources, plan
 from thea_core.plugins.failures import Failures, log
 from thea_core.plugins.phases import Phases, SettingsSource, callbacks_of
@@ -156,19 +156,28 @@ class PluginManager:
         """Ask the plugins for the store of a URL; those that have ``create_store`` are started for it.
 
         What a plugin's ``create_store`` raises is contained; the next one is asked.
+
+        Raises:
+            StoreUnavailableError: no plugin made a store, and one failed at it.
         """
         makers = [each for each in _alive(self._registry.entries) if callbacks_of(each, "create_store")]
         for entry in makers:
             yield from self._attempt(entry, self._start(entry, app))
+        failed: list[str] = []
         offers = [(each, entry) for entry in _alive(makers) for each in callbacks_of(entry, "create_store")]
         for callback, entry in sorted(offers, key=lambda offer: offer[0].place.key):
             store, error = yield from contained(self._callbacks.invoke(callback, url=url))
             error = error or _store_problem(store)
             if error is not None:
-                self._callbacks.contain(callback, error)
+                failed.append(f"{entry.name} ({self._callbacks.contain(callback, error).error})")
             elif store is not None:
                 self._store_plugin = entry.name
                 return store  # type: ignore[no-any-return]
+        if failed:
+            raise StoreUnavailableError(
+                f"no store could be opened: the plugin {', '.join(failed)} failed at it; "
+                "mend what it says, or give another [store] url"
+            )
         return None
 
     def start(self, app: Application) -> Steps[None]:
