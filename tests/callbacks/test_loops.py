@@ -52,8 +52,10 @@ class TestWhereCoroutinesRun:
     def test_its_thread_is_a_daemon_and_starts_at_first_use(self, callbacks: CallbackManager) -> None:
         plug(callbacks, Plugin())
         assert callbacks.loops.names() == []
+        before = set(threading.enumerate())
         say(callbacks)
-        (thread,) = [each for each in threading.enumerate() if each.name == "thea-shop"]
+        (thread,) = set(threading.enumerate()) - before
+        assert thread.name == "thea-shop"
         assert thread.daemon
         assert callbacks.loops.names() == ["shop"]
 
@@ -350,12 +352,14 @@ class TestClosing:
         return thread, started
 
     def test_it_stops_the_threads(self, callbacks: CallbackManager) -> None:
+        before = set(threading.enumerate())  # other tests' managers may not be collected yet
         plug(callbacks, Plugin())
         callbacks.register("on_message", Plugin().on_message)
         say(callbacks)
+        assert {each.name for each in set(threading.enumerate()) - before} == {"thea-shop", "thea-local"}
         assert callbacks.close() == 0
         assert callbacks.loops.names() == []
-        assert not [each for each in threading.enumerate() if each.name in ("thea-shop", "thea-local")]
+        assert not set(threading.enumerate()) - before
 
     def test_whoever_waits_for_a_coroutine_is_told_that_it_was_cancelled(self, callbacks: CallbackManager) -> None:
         thread, _ = self.hang(callbacks)
@@ -460,12 +464,13 @@ class TestClosing:
         assert isinstance(plugin.task.exception(), SystemExit)
 
     def test_the_threads_end_with_their_manager(self) -> None:
+        before = set(threading.enumerate())
         callbacks = CallbackManager()
         callbacks.register("on_message", Plugin().on_message)
         say(callbacks)
-        threads = [each for each in threading.enumerate() if each.name == "thea-local"]
+        (thread,) = set(threading.enumerate()) - before
+        assert thread.name == "thea-local"
         del callbacks
         gc.collect()
-        for thread in threads:
-            thread.join(10)
-            assert not thread.is_alive()
+        thread.join(10)
+        assert not thread.is_alive()
