@@ -13,7 +13,7 @@ settings.register_profile(
     "ci",
     deadline=None,
     derandomize=False,
-    max_examples=200,
+    max_examples=100,
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
