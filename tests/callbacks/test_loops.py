@@ -474,3 +474,21 @@ class TestClosing:
         gc.collect()
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_a_plugin_that_runs_its_own_loop_within_itself_does_not_lose_it(callbacks: CallbackManager) -> None:
+    """Python 3.13.0 forgets that a loop runs when ``run_forever`` is called on it; the next call must be answered."""
+    ran = []
+
+    class Nested:
+        @hookimpl
+        async def on_message(self) -> None:
+            loop = asyncio.get_running_loop()
+            ran.append(loop.is_running())
+            loop.run_forever()
+
+    plug(callbacks, Nested())
+    say(callbacks)
+    say(callbacks)
+    assert ran == [True, True]
+    assert [each.outcome for each in callbacks.history] == ["error", "error"]

@@ -117,7 +117,7 @@ class LoopThread(threading.Thread):
             with self._gate:
                 if self.open:
                     self._jobs.add(job)
-                    self.loop.call_soon_threadsafe(job.begin)
+                    self.loop.call_soon_threadsafe(self._begin, job)
                     return job.future
         except RuntimeError:  # closed by the plugin just now
             pass
@@ -135,6 +135,18 @@ class LoopThread(threading.Thread):
         if threading.current_thread() is not self:
             self.join(timeout)
         return not self.is_alive()
+
+    def _begin(self, job: _Job) -> None:
+        """Start a job; runs on the loop."""
+        import asyncio
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # a plugin called run_forever on it: Python 3.13.0 then forgets that the loop runs
+            self.loop.stop()  # run() runs it anew
+            self.loop.call_soon(self._begin, job)
+        else:
+            job.begin()
 
     def _forget(self, job: _Job, *, cancelled: bool) -> None:
         self._jobs.discard(job)
