@@ -16,7 +16,7 @@ import pytest
 from tests.storage.contract import StoreContract, begin, take, turn
 from tests.support import FakeClock, run_in_child
 from thea_core.errors import StoreSchemaError, StoreUnavailableError
-from thea_core.storage import schema
+from thea_core.storage import schema, sqlite
 from thea_core.storage.sqlite import SQLiteStore
 from thea_core.types import Commit
 
@@ -138,43 +138,13 @@ class TestOpening:
     ) -> None:
         """Where SQLite cannot switch to WAL, it says so by staying in the mode it was in."""
 
-        class Stubborn(sqlite3.Connection):
+        class Stubborn(sqlite.Connection):
             def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
                 return super().execute(sql.replace("journal_mode = WAL", "journal_mode"), *parameters)
 
-        connect = sqlite3.connect
-        monkeypatch.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, **kwargs, factory=Stubborn))
+        monkeypatch.setattr(sqlite, "Connection", Stubborn)
         with pytest.raises(StoreUnavailableError, match="put it on a local disk"):
             SQLiteStore(path, clock=clock)
-
-    def test_a_commit_is_synchronized_and_a_lease_is_not(
-        self, path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        made: list[sqlite3.Connection] = []
-        statements: list[tuple[int, str]] = []
-        connect = sqlite3.connect
-
-        def spy(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-            connection: sqlite3.Connection = connect(*args, **kwargs)
-            made.append(connection)
-            number = len(made)
-            connection.set_trace_callback(lambda sql: statements.append((number, sql)))
-            return connection
-
-        monkeypatch.setattr(sqlite3, "connect", spy)
-        store = SQLiteStore(path, clock=clock)
-        statements.clear()
-        lease, version = take(store)
-        leasing = {number for number, _ in statements}
-        statements.clear()
-        store.commit(Commit(lease, version, "{}", None))
-        committing = {number for number, _ in statements}
-        modes = {
-            number: made[number - 1].execute("PRAGMA synchronous").fetchone()[0] for number in leasing | committing
-        }
-        assert [modes[number] for number in leasing] == [1]
-        assert [modes[number] for number in committing] == [2]
-        store.close()
 
     def test_expired_sessions_are_found_by_an_index(self, store: SQLiteStore, path: Path) -> None:
         del store
@@ -231,7 +201,7 @@ class TestFailures:
         self, store: SQLiteStore, path: Path
     ) -> None:
         turn(store, context='{"a": 1}')
-        store.before_fork()  # closes the connections
+        store.before_fork()  # closes the connection
         store.after_fork_in_parent()
         away = path.rename(path.with_name("away.db"))
         path.mkdir()
@@ -400,6 +370,6 @@ class TestProcesses:
         turn(store, context='{"a": 1}')
         store.after_fork_in_child()
         assert store.load("ana") == '{"a": 1}'
-        for connection in store._inherited[0]:  # noqa: SLF001 -- here, unlike in a child, they are the test's to close
-            assert connection.execute("SELECT 1").fetchone() == (1,)
-            connection.close()
+        (connection,) = store._inherited  # noqa: SLF001 -- nobody else has it any more
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+        connection.close()  # here, unlike in a child, it is the test's to close

@@ -2,9 +2,9 @@
 
 Loaded only where a ``sqlite:`` URL is opened, because of its import of :mod:`sqlite3`.
 
-Two connections: what a reply depends on (the commit) is synchronized to the disk before the call returns; a lease
-need not survive a power cut, since its holder does not, and goes without that wait. Every write transaction begins
-with ``BEGIN IMMEDIATE``, so that it waits for others instead of failing half-way.
+What a reply depends on (the commit) is synchronized to the disk before the call returns; a lease need not survive a
+power cut, since its holder does not, and goes without that wait. Both go through one connection: of two, each would
+have to read again what the other has written.
 """
 
 from __future__ import annotations
@@ -15,55 +15,28 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from thea_core.callbacks.forking import watch
 from thea_core.errors import CommitRefusedError, StoreError, StoreUnavailableError
 from thea_core.storage import schema
 from thea_core.storage.failures import explain
+from thea_core.storage.transactions import Connection, Relaxed, Transaction
 from thea_core.types import Clock, Commit, Conversation, ExpiredSession, Lease
 
 __all__ = ["SQLiteStore"]
 
 _Result = TypeVar("_Result")
 _BUSY_PAUSE = 0.005  # seconds
+_CACHED = 500  # KiB of the file, so that memory stays flat; four times as much makes no turn quicker
 _PURGE_ROWS = 1000  # at a time, so that turns get their chance in between
-
-
-class _Connections(NamedTuple):
-    durable: sqlite3.Connection
-    quick: sqlite3.Connection
-
-
-class _Transaction:
-    """A write transaction: committed at the end of the block, rolled back where the block or the commit fails."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._connection.execute("COMMIT")
-        finally:
-            if self._connection.in_transaction:
-                self._connection.rollback()
 
 
 class SQLiteStore:
     """A :class:`~thea_core.types.Store` in one SQLite file. Thread-safe; processes of one host may share the file.
 
     Opened at once, so that a wrong path is told at the start. After a failure the file is opened anew by the next
-    call. Before a fork the connections are closed, and both processes open their own when they need them: SQLite's
+    call. Before a fork the connection is closed, and both processes open their own when they need them: SQLite's
     locks do not survive a fork, and a child that opens the file beside an inherited connection believes that it holds
     locks that it has not.
 
@@ -96,8 +69,8 @@ class SQLiteStore:
         self._entropy = entropy
         self._busy_timeout = busy_timeout
         self._lock = threading.RLock()  # re-entrant: a signal handler may close the store in the middle of a call
-        self._connections: _Connections | None = None
-        self._inherited: list[_Connections] = []
+        self._connection: Connection | None = None
+        self._inherited: list[Connection] = []
         self._closed = False
         self._key = self._run(_read_key)
         watch(self)
@@ -152,7 +125,7 @@ class SQLiteStore:
             self._disconnect()
 
     def before_fork(self) -> None:
-        """Wait for the call under way and close the connections, which must not cross a fork."""
+        """Wait for the call under way and close the connection, which must not cross a fork."""
         self._lock.acquire()
         self._disconnect()
 
@@ -163,15 +136,15 @@ class SQLiteStore:
     def after_fork_in_child(self) -> None:
         """Start with a fresh lock. A connection that came through all the same is kept, and never touched."""
         self._lock = threading.RLock()
-        if self._connections is not None:
-            self._inherited.append(self._connections)
-            self._connections = None
+        if self._connection is not None:
+            self._inherited.append(self._connection)
+            self._connection = None
 
     def _run(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
-        """Call ``work(connections, *arguments)``; whatever SQLite raises leaves as a StoreError."""
+        """Call ``work(connection, *arguments)``; whatever SQLite raises leaves as a StoreError."""
         with self._lock:
             try:
-                return work(self._connections or self._connect(), *arguments)
+                return work(self._connection or self._connect(), *arguments)
             except sqlite3.Error as error:
                 self._disconnect()
                 raise explain(error, self._path) from error
@@ -181,19 +154,23 @@ class SQLiteStore:
                 self._disconnect()
                 raise
 
-    def _connect(self) -> _Connections:
+    def _connect(self) -> Connection:
         if self._closed:
             raise StoreUnavailableError(f"the store {self._path} is closed; make a new one")
         self._check_path()
-        durable = self._open("FULL")
+        connection = sqlite3.connect(
+            self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False, factory=Connection
+        )
         try:
-            schema.migrate(durable, self._path, self._entropy)
-            self._switch_to_wal(durable)
-            self._connections = _Connections(durable, self._open("NORMAL"))
+            connection.synchronize()
+            connection.execute(f"PRAGMA cache_size = -{_CACHED}")  # negative: not pages but KiB
+            schema.migrate(connection, self._path, self._entropy)
+            self._switch_to_wal(connection)
         except BaseException:
-            durable.close()
+            connection.close()
             raise
-        return self._connections
+        self._connection = connection
+        return connection
 
     def _check_path(self) -> None:
         if self._path.is_dir():
@@ -208,13 +185,6 @@ class SQLiteStore:
             if not self._path.is_file():
                 raise StoreUnavailableError(f"{self._path} is a device, a pipe or a socket; name an ordinary file")
             schema.check_origin(self._path)
-
-    def _open(self, synchronous: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
-        )
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        return connection
 
     def _switch_to_wal(self, connection: sqlite3.Connection) -> None:
         mode = self._journal_mode(connection)
@@ -237,17 +207,17 @@ class SQLiteStore:
             patience -= _BUSY_PAUSE
 
     def _disconnect(self) -> None:
-        connections, self._connections = self._connections, None
-        for connection in connections or ():
+        connection, self._connection = self._connection, None
+        if connection is not None:
             connection.close()
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
 
     def _begin(
-        self, connections: _Connections, user_id: str, owner: str, duration: float, message_id: str | None
+        self, connection: Connection, user_id: str, owner: str, duration: float, message_id: str | None
     ) -> Conversation | None:
-        with _Transaction(connections.quick) as connection:
+        with Relaxed(connection):
             now = self._now()
             context, version, session_id, deadline, fence, busy, pending, attempt, reply = connection.execute(
                 schema.READ, {"user_id": user_id, "message_id": message_id, "now": now}
@@ -266,13 +236,14 @@ class SQLiteStore:
         expired = deadline is not None and deadline <= now
         return Conversation(lease, context, version or 0, session_id, expired, again, reply)
 
-    def _update_lease(self, connections: _Connections, statement: str, lease: Lease, duration: float) -> bool:
+    def _update_lease(self, connection: Connection, statement: str, lease: Lease, duration: float) -> bool:
         expires = self._now() + duration
-        cursor = connections.quick.execute(statement, {**lease._asdict(), "expires": expires})
+        with Relaxed(connection):
+            cursor = connection.execute(statement, {**lease._asdict(), "expires": expires})
         return cursor.rowcount == 1
 
-    def _commit(self, connections: _Connections, change: Commit) -> None:
-        with _Transaction(connections.durable) as connection:
+    def _commit(self, connection: Connection, change: Commit) -> None:
+        with Transaction(connection):
             now = self._now()
             if change.context is None and change.session_id is None:
                 _remove(connection, change)
@@ -283,8 +254,8 @@ class SQLiteStore:
             else:
                 _answer(connection, change, now)
 
-    def _claim(self, connections: _Connections, owner: str, duration: float, limit: int) -> list[ExpiredSession]:
-        with _Transaction(connections.quick) as connection:
+    def _claim(self, connection: Connection, owner: str, duration: float, limit: int) -> list[ExpiredSession]:
+        with Relaxed(connection):
             now = self._now()
             rows = connection.execute(schema.EXPIRED, {"now": now, "limit": max(limit, 0)}).fetchall()
             leases = [
@@ -297,9 +268,9 @@ class SQLiteStore:
             for user_id, session_id, context, version, fence, _, _ in rows
         ]
 
-    def _forget_leases(self, connections: _Connections, older_than: float) -> float:
+    def _forget_leases(self, connection: Connection, older_than: float) -> float:
         """Forget leases that ended long ago, and return the limit of time that was meant."""
-        with _Transaction(connections.quick) as connection:
+        with Relaxed(connection):
             limit = self._now() - older_than
             (fence,) = connection.execute(schema.OLD_LEASES, (limit,)).fetchone()
             if fence is not None:
@@ -308,24 +279,24 @@ class SQLiteStore:
         return limit
 
 
-def _read_key(connections: _Connections) -> bytes:
-    (key,) = connections.quick.execute(schema.KEY).fetchone()
+def _read_key(connection: Connection) -> bytes:
+    (key,) = connection.execute(schema.KEY).fetchone()
     return bytes(key)
 
 
-def _load(connections: _Connections, user_id: str) -> str | None:
-    row = connections.quick.execute(schema.LOAD, (user_id,)).fetchone()
+def _load(connection: Connection, user_id: str) -> str | None:
+    row = connection.execute(schema.LOAD, (user_id,)).fetchone()
     return None if row is None else row[0]
 
 
 def _forget_messages(
-    connections: _Connections, limit: float, after: tuple[str, str]
+    connection: Connection, limit: float, after: tuple[str, str]
 ) -> tuple[int, tuple[str, str] | None]:
     """Go through the next ids; return how many were forgotten, and where to go on, if there is more."""
-    rows = connections.quick.execute(schema.NEXT_MESSAGES, (*after, _PURGE_ROWS)).fetchall()
+    rows = connection.execute(schema.NEXT_MESSAGES, (*after, _PURGE_ROWS)).fetchall()
     old = [(user_id, message_id, limit) for user_id, message_id, handled in rows if handled < limit]
     if old:
-        with _Transaction(connections.quick) as connection:
+        with Relaxed(connection):
             connection.executemany(schema.FORGET_MESSAGE, old)
     return len(old), rows[-1][:2] if len(rows) == _PURGE_ROWS else None
 
