@@ -26,6 +26,8 @@ CONTRACT = {
     "provide_hookspecs": (Kind.LIFECYCLE, ""),
     "on_startup": (Kind.LIFECYCLE, "app"),
     "on_shutdown": (Kind.LIFECYCLE, "timeout"),
+    "on_flush": (Kind.LIFECYCLE, "timeout"),
+    "on_plugin_health": (Kind.EVENT, "plugin hook state reason"),
 }
 HOOKS = CallbackManager().hooks
 

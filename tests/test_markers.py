@@ -23,16 +23,16 @@ class TestHookimpl:
         @hookimpl(priority=3, states=["idle", "executing"])
         def callback() -> None: ...
 
-        assert hook_options(callback) == {"priority": 3, "states": ("idle", "executing")}
+        assert hook_options(callback) == {"priority": 3, "timeout": ..., "states": ("idle", "executing")}
 
     def test_without_options_the_priority_is_0_for_every_state(self) -> None:
         @hookimpl
         def callback() -> None: ...
 
-        assert hook_options(callback) == {"priority": 0, "states": ()}
+        assert hook_options(callback) == {"priority": 0, "timeout": ..., "states": ()}
 
     def test_an_unmarked_function_has_the_same_options(self) -> None:
-        assert hook_options(lambda: None) == {"priority": 0, "states": ()}
+        assert hook_options(lambda: None) == {"priority": 0, "timeout": ..., "states": ()}
 
     @pytest.mark.parametrize("priority", ["1", 1.0, True, (1,)])
     def test_a_priority_is_a_whole_number(self, priority: Any) -> None:
@@ -56,7 +56,7 @@ class TestHookimpl:
         with pytest.raises(RegistrationError, match="states must be names of states, not"):
             hookimpl(states=states)
 
-    @pytest.mark.parametrize("option", ["timeout", "hookwrapper", "prority"])
+    @pytest.mark.parametrize("option", ["time_limit", "hookwrapper", "prority"])
     def test_an_unknown_option_is_refused(self, option: str) -> None:
         with pytest.raises(TypeError, match=option):
             hookimpl(**{option: 1})

@@ -8,7 +8,9 @@
     │   ├── HookCallError             a hook is called with the wrong arguments, or in the wrong way
     │   ├── RegistrationError         a callback or plugin does not fit the hooks
     │   │   └── CallbackLimitError    too many local callbacks for one state and phase
-    │   └── ReentrancyError           a hook, a transition or a turn is nested in itself
+    │   ├── ReentrancyError           a hook, a transition or a turn is nested in itself
+    │   ├── CallbackTimeoutError      a callback, agent or plugin did not come back within its limit
+    │   └── CallbackSkippedError      a callback was not called: no thread to be had, or its breaker is open
     ├── DefinitionError               a state machine is not well formed
     ├── IllegalTransitionError        the definition has no such transition
     ├── ContextError                  a context is not JSON-shaped
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentNotAvailableError",
     "CallbackLimitError",
+    "CallbackSkippedError",
+    "CallbackTimeoutError",
     "CommitRefusedError",
     "ConfigError",
     "ContextError",
@@ -137,6 +141,26 @@ class ReentrancyError(HookError, RuntimeError):
     """A hook, a transition or a turn was started while the same one runs in the same flow."""
 
     code = "reentrancy"
+
+
+class CallbackTimeoutError(HookError, TimeoutError):
+    """Something that has a time limit did not come back within it. It may still be running: it cannot be stopped.
+
+    Attributes:
+        seconds: the limit.
+    """
+
+    code = "callback-timeout"
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class CallbackSkippedError(HookError):
+    """A callback was not called: no thread was to be had for it, or its circuit breaker is open."""
+
+    code = "callback-skipped"
 
 
 class DefinitionError(TheaError, ValueError):

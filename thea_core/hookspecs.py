@@ -15,7 +15,7 @@ from typing import Any
 from thea_core.markers import hookspec
 from thea_core.types import Agent, Application, Context, IntentMatch, Store
 
-__all__ = ["Conversation", "Events", "LifeCycle", "Transitions"]
+__all__ = ["Conversation", "Events", "Health", "LifeCycle", "Transitions"]
 
 
 class Events:
@@ -200,4 +200,30 @@ class LifeCycle:
 
         Args:
             timeout: seconds that are left for it.
+        """
+
+    @hookspec(collect=True)
+    def on_flush(self, timeout: float) -> None:
+        """Called for a plugin with a queue: the time to send what it has gathered.
+
+        When the queue has run empty, every ``flush_interval``, and within ``flush`` and ``close``; on the queue's own
+        thread, never while another callback of the queue runs.
+
+        Args:
+            timeout: seconds that it may take.
+        """
+
+
+class Health:
+    """Told by the core about the plugins; an event like any other."""
+
+    @hookspec
+    def on_plugin_health(self, plugin: str, hook: str, state: str, reason: str) -> None:
+        """Called when the circuit breaker of a plugin has changed its state.
+
+        Args:
+            plugin: the plugin's name, or ``"local"`` for a local callback.
+            hook: the hook whose calls it concerns.
+            state: ``"open"`` (calls are skipped), ``"half-open"`` (one call is tried) or ``"closed"`` (all is well).
+            reason: why, in words.
         """

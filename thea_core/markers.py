@@ -10,21 +10,23 @@
         def on_message(self, user_id, message):
             print(f"{user_id} says {message}")
 
-They are pluggy's own markers with what Thea adds to them: ``priority`` and ``states`` for a callback, ``collect`` for a
-specification.
+They are pluggy's own markers with what Thea adds to them: ``priority``, ``timeout`` and ``states`` for a callback,
+``collect`` for a specification.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
+from types import EllipsisType
 from typing import Any, TypeVar, overload
 
 import pluggy
 
 from thea_core.errors import RegistrationError
 
-__all__ = ["PROJECT", "HookOptions", "hook_options", "hookimpl", "hookspec", "spec_options"]
+__all__ = ["PROJECT", "HookOptions", "check_timeout", "hook_options", "hookimpl", "hookspec", "spec_options"]
 
 PROJECT = "thea"
 """The project's name, as pluggy's markers carry it."""
@@ -46,6 +48,7 @@ def hookimpl(function: F) -> F: ...
 def hookimpl(
     *,
     priority: int | None = ...,
+    timeout: float | EllipsisType | None = ...,
     states: Iterable[str] = ...,
     tryfirst: bool = ...,
     trylast: bool = ...,
@@ -59,6 +62,7 @@ def hookimpl(
     function: F | None = None,
     *,
     priority: int | None = None,
+    timeout: float | EllipsisType | None = ...,
     states: Iterable[str] = (),
     tryfirst: bool = False,
     trylast: bool = False,
@@ -71,6 +75,9 @@ def hookimpl(
     Args:
         function: the callback, where the decorator is used without parentheses.
         priority: higher runs first; 0 if not given. The operator's ``[plugins.NAME] priority`` replaces it.
+        timeout: seconds after which its caller goes on without it; None asks for a plain call in the caller's own
+            thread, however long it takes. Where it is not given, ``[callbacks] timeout`` counts. The operator's
+            ``[plugins.NAME] timeout`` replaces it.
         states: for transition hooks, the target states to which the callback is limited; empty means every state.
         tryfirst: run before every callback that has a number.
         trylast: run after every callback that has a number.
@@ -85,11 +92,15 @@ def hookimpl(
         raise RegistrationError(f"hookimpl: priority must be a whole number, not {priority!r}")
     if sum((priority is not None, bool(tryfirst), bool(trylast))) > 1:
         raise RegistrationError("hookimpl: give one of priority, tryfirst and trylast, not several")
+    if timeout is not ...:
+        check_timeout("hookimpl", timeout)
+        if wrapper and timeout is not None:
+            raise RegistrationError("hookimpl: a wrapper runs in its caller's thread and has no timeout of its own")
     limited = _state_names(states)
 
     def mark(marked: F) -> F:
         target = _markable("hookimpl", marked)
-        setattr(target, _EXTRA_IMPL, {"priority": priority or 0, "states": limited})
+        setattr(target, _EXTRA_IMPL, {"priority": priority or 0, "timeout": timeout, "states": limited})
         _mark_impl(tryfirst=tryfirst, trylast=trylast, wrapper=wrapper, optionalhook=optionalhook, specname=specname)(
             target
         )
@@ -130,13 +141,30 @@ def hookspec(function: F | None = None, *, collect: bool = False, firstresult: b
 
 
 def hook_options(function: object) -> HookOptions:
-    """Return what ``hookimpl`` noted besides pluggy's own options: ``priority`` and ``states``."""
-    return getattr(function, _EXTRA_IMPL, {"priority": 0, "states": ()})
+    """Return what ``hookimpl`` noted besides pluggy's own options: ``priority``, ``timeout`` and ``states``.
+
+    A ``timeout`` of ``...`` was not given.
+    """
+    return getattr(function, _EXTRA_IMPL, {"priority": 0, "timeout": ..., "states": ()})
 
 
 def spec_options(function: object) -> HookOptions:
     """Return what ``hookspec`` noted besides pluggy's own options: ``collect``."""
     return getattr(function, _EXTRA_SPEC, {"collect": False})
+
+
+def check_timeout(who: str, timeout: object) -> None:
+    """Refuse what is no time limit: a number of seconds greater than 0, or None.
+
+    Raises:
+        RegistrationError: it is something else; the message begins with ``who``.
+    """
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+        raise RegistrationError(
+            f"{who}: timeout must be a number of seconds greater than 0, or None for no limit, not {timeout!r}"
+        )
 
 
 def _state_names(states: Iterable[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ __all__ = [
     "Agent",
     "AgentReply",
     "Application",
+    "BreakerState",
     "CallRecord",
     "CallbackRecord",
     "CallbackTotals",
@@ -74,6 +75,22 @@ class HookResult(NamedTuple):
     value: Any
 
 
+class BreakerState(NamedTuple):
+    """The circuit breaker of one plugin and hook, or a change of it.
+
+    Attributes:
+        plugin: the plugin's name, or ``"local"``.
+        hook: the hook's name.
+        state: ``"closed"``, ``"open"`` or ``"half-open"``.
+        reason: why, in words; empty where it is closed and always was.
+    """
+
+    plugin: str
+    hook: str
+    state: str
+    reason: str
+
+
 class CallbackRecord(NamedTuple):
     """How one callback of a finished call ended.
 
@@ -81,7 +98,8 @@ class CallbackRecord(NamedTuple):
         plugin: the plugin's name, or ``"local"``.
         callback: the function's qualified name.
         duration: seconds.
-        outcome: ``"ok"``, ``"veto"``, ``"error"`` or ``"cancelled"``.
+        outcome: ``"ok"``, ``"veto"``, ``"error"``, ``"timeout"``, ``"queued"``, ``"skipped"``, ``"dropped"`` or
+            ``"cancelled"``. The later delivery of a queued call is a record of its own.
         error: the exception's type and the start of its text, or None.
     """
 
@@ -117,7 +135,8 @@ class HistoryRecord(NamedTuple):
         plugin: the plugin's name, or ``"local"``.
         start: when the callback began, aware, in UTC.
         duration: seconds.
-        outcome: ``"ok"``, ``"veto"``, ``"error"`` or ``"cancelled"``.
+        outcome: ``"ok"``, ``"veto"``, ``"error"``, ``"timeout"``, ``"queued"``, ``"skipped"``, ``"dropped"`` or
+            ``"cancelled"``. The later delivery of a queued call is a record of its own.
         error: the exception's type and the start of its text, or None.
     """
 
@@ -151,7 +170,8 @@ class IntentMatch:
         score: how sure the detector is, 0 to 1.
         label: what a person reads when asked which one was meant; the name, if None.
         synonyms: other words that choose this intent when the user is asked.
-        slots: what else the detector understood, JSON-shaped; the agent finds it in ``context["slots"]``.
+        slots: what else the detector understood, JSON-shaped, a dict or a read-only view of one; the agent finds it in
+            ``context["slots"]``.
         interrupts: whether it counts even where an agent waits for this message.
     """
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,3 +44,30 @@ def plug(
 def outcomes(callbacks: CallbackManager) -> list[tuple[str, str]]:
     """Return callback and outcome of each call in the history."""
     return [(each.callback.rpartition(".")[2], each.outcome) for each in callbacks.history]
+
+
+@contextmanager
+def ctrl_c(when: threading.Event) -> Iterator[None]:
+    """Press Ctrl-C once ``when`` is set, until the main thread notices: it may be about to wait just then."""
+    noticed = threading.Event()
+
+    def handle(*_: object) -> None:
+        if not noticed.is_set():
+            noticed.set()
+            raise KeyboardInterrupt
+
+    def press() -> None:
+        when.wait(60)
+        while not noticed.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            noticed.wait(0.01)
+
+    before = signal.signal(signal.SIGINT, handle)
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
+        yield
+    finally:
+        noticed.set()
+        thread.join(10)
+        signal.signal(signal.SIGINT, before)

@@ -415,9 +415,10 @@ class TestRefusals:
         with pytest.raises(RegistrationError, match="only plugins have it"):
             callbacks.register("on_startup", lambda app: None)
 
-    def test_a_time_limit_is_an_unknown_option(self, callbacks: CallbackManager) -> None:
-        with pytest.raises(TypeError, match="timeout"):
-            callbacks.register("on_message", lambda: None, timeout=1)  # type: ignore[call-arg]
+    @pytest.mark.parametrize("limit", [0, -1, "2s", True, float("inf"), float("nan")])
+    def test_a_time_limit_is_a_number_of_seconds(self, callbacks: CallbackManager, limit: Any) -> None:
+        with pytest.raises(RegistrationError, match="register: timeout must be a number of seconds greater than 0"):
+            callbacks.register("on_message", lambda: None, timeout=limit)
 
 
 def test_a_module_may_be_a_plugin(callbacks: CallbackManager) -> None:

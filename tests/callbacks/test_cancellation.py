@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import threading
 
 import pytest
 
-from tests.callbacks.helpers import asay, outcomes, plug, say
+from tests.callbacks.helpers import asay, ctrl_c, outcomes, plug, say
 from thea_core import CallbackManager, hookimpl
 
 
@@ -220,14 +219,7 @@ def test_ctrl_c_in_the_waiting_thread_cancels_the_coroutine(callbacks: CallbackM
         finally:
             ended.set()
 
-    def interrupt() -> None:
-        inside.wait(10)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
     callbacks.register("on_message", wait)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), ctrl_c(inside):
         say(callbacks)
-    thread.join(10)
     assert ended.wait(10)

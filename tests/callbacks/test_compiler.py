@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.callbacks.helpers import MESSAGE, outcomes, plug, say
-from thea_core import CallbackManager, HookResult, hookimpl
+from thea_core import CallbackManager, HookResult, IntentMatch, hookimpl
 
 DETECT: dict[str, Any] = {"message": "hola", "context": {}}
 
@@ -39,6 +39,20 @@ class TestResults:
         assert values(results) == ["later", "plugin hola", "low"]
         assert [each.plugin for each in results] == ["local", "shop", "local"]
         assert results[1].callback.endswith("Plugin.detect_intents")
+
+    def test_no_detector_changes_the_context_of_the_next(
+        self, callbacks: CallbackManager, call: Callable[..., Any]
+    ) -> None:
+        def spoil(context: dict[str, Any]) -> None:
+            context["slots"]["when"].append(context)
+            del context["state"]
+
+        seen: list[Any] = []
+        given = {"state": "idle", "slots": {"when": []}}
+        callbacks.register("detect_intents", spoil)
+        callbacks.register("detect_intents", lambda context: seen.append(context))  # noqa: PLW0108 -- named context
+        call("detect_intents", message="hola", context=given)
+        assert seen == [given] == [{"state": "idle", "slots": {"when": []}}]
 
     @pytest.mark.parametrize("value", [0, "", [], False])
     def test_an_empty_value_is_a_result(
@@ -195,6 +209,21 @@ class TestWrappers:
         callbacks.register("detect_intents", lambda: "one")
         assert values(call("detect_intents", **DETECT)) == ["one"]
         assert values(ran[1][1]) == ["one"]
+
+    def test_one_cannot_change_what_the_others_returned_at_any_depth(
+        self, callbacks: CallbackManager, call: Callable[..., Any]
+    ) -> None:
+        class Spoiler:
+            @hookimpl(wrapper=True)
+            def detect_intents(self) -> Any:
+                (result,) = yield
+                result.value[0].slots["when"].clear()
+                result.value.clear()
+
+        match = IntentMatch("agenda", 0.9, slots={"when": ["tomorrow"]})
+        plug(callbacks, Spoiler())
+        callbacks.register("detect_intents", lambda: [match])
+        assert values(call("detect_intents", **DETECT)) == [[IntentMatch("agenda", 0.9, slots={"when": ["tomorrow"]})]]
 
     def around(self, callbacks: CallbackManager, generator: Callable[[], Any]) -> list[str]:
         """Fire an event around which ``generator`` stands, and return which others ran."""

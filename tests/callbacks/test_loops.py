@@ -10,13 +10,16 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from tests.callbacks.helpers import MESSAGE, asay, outcomes, plug, say
 from thea_core import CallbackManager, ReentrancyError, hookimpl
-from thea_core.callbacks.loops import LoopThread, on_loop_thread
+from thea_core.callbacks.loops import Body, LoopJob, LoopPool, LoopThread, new_future, on_loop_thread
+from thea_core.callbacks.threads import Stragglers
+from thea_core.callbacks.watching import Watch
 
 
 def here() -> str:
@@ -229,6 +232,40 @@ class TestOnThoseLoops:
         say(callbacks)
         assert ran == [True, "inner"]
 
+    @pytest.mark.parametrize("inner", ["coroutine", "chain"])
+    def test_what_it_waits_for_there_on_a_thread_does_not_wait_for_it(
+        self, callbacks: CallbackManager, inner: str
+    ) -> None:
+        """Without a limit nobody would ever go on; with one, the loop would stall until the time is up."""
+
+        async def later() -> None:
+            raise AssertionError
+
+        class Nesting:
+            thread = "one"
+
+            @hookimpl(timeout=None)
+            async def on_message(self) -> None:
+                callbacks.trigger("on_error", user_id="ana", error=ValueError(), traceback="")
+
+            @hookimpl(timeout=None)
+            def on_error(self) -> object:
+                if inner == "coroutine":
+                    return later()
+                callbacks.trigger("on_state_change", user_id="ana", old_state="a", new_state="b")
+                return None
+
+            @hookimpl(timeout=None)
+            async def on_state_change(self) -> None:
+                raise AssertionError
+
+        plug(callbacks, Nesting())
+        say(callbacks)
+        refused = callbacks.history[0]
+        assert refused.hook == ("on_error" if inner == "coroutine" else "on_state_change")
+        assert "its event loop waits for a synchronous trigger around it" in str(refused.error)
+        assert [each.outcome for each in callbacks.history][1:] == ["ok"] * (len(callbacks.history) - 1)
+
     def test_atrigger_works_there(self, callbacks: CallbackManager) -> None:
         class Nesting:
             @hookimpl
@@ -336,6 +373,58 @@ class TestLoopsThatAreMistreated:
         assert callbacks.history[0].error == "RuntimeError: can't start new thread"
 
 
+def test_a_coroutine_that_goes_on_when_it_is_cancelled_is_not_collected() -> None:
+    """It would end, without a word of its plugin's, in the middle of what it does."""
+    started, leave = threading.Event(), threading.Event()
+
+    async def stay() -> None:
+        started.set()
+        while not leave.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    loops, body = LoopPool(), Body()
+    future = loops.submit("stays", stay(), body=body)
+    assert started.wait(10)
+    future.cancel()
+    del future  # whoever waited has gone
+    assert loops.loop_of("stays").ping().wait(10)  # the cancellation has arrived
+    assert loops.loop_of("stays").ping().wait(10)  # and the coroutine has not ended by it
+    gc.collect()
+    assert body.ended is None
+    leave.set()
+    assert loops.close(10) == 0
+
+
+def test_a_coroutine_whose_task_waits_behind_one_that_blocks_the_loop_moves_to_another() -> None:
+    held, blocked, release, calls = threading.Event(), threading.Event(), threading.Event(), []
+
+    async def block() -> None:
+        blocked.set()
+        release.wait(60)
+
+    async def follow() -> str:
+        calls.append(here())
+        return "followed"
+
+    loops, watch, stragglers, body = LoopPool(), Watch(), Stragglers(lambda: None, lambda: None), Body()
+    old = loops.loop_of("blocks")
+    old.loop.call_soon_threadsafe(held.wait, 60)
+    blocking = loops.submit("blocks", block())
+    following = loops.submit("blocks", follow(), body=body)
+    held.set()  # the loop makes both tasks now, and then runs the first of them
+    assert blocked.wait(60)
+    loops.look_after("blocks", body, watch, stragglers, late=False)
+    assert following.result(60) == ("followed", None)
+    assert stragglers.count == 1
+    release.set()
+    assert blocking.result(60) == (None, None)
+    assert old.ended(60)
+    assert calls == ["thea-blocks"]
+    watch.close()
+    assert loops.close(10) == 0
+
+
 class TestClosing:
     def hang(self, callbacks: CallbackManager) -> tuple[threading.Thread, threading.Event]:
         """Let a thread wait for a coroutine that never ends."""
@@ -393,6 +482,24 @@ class TestClosing:
         go.set()
         thread.join(10)
 
+    def test_a_coroutine_whose_time_was_up_is_not_waited_for_for_long(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def stay() -> None:
+            while True:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+
+        loops, body = LoopPool(), Body()
+        future = loops.submit("stays", stay(), body=body)
+        thread = loops.loop_of("stays")
+        assert thread.ping().wait(60)
+        future.cancel()
+        body.late = True
+        assert loops.close(60) == 0
+        assert thread.loop.is_closed()
+        del thread
+        gc.collect()
+        assert caplog.messages == []  # that its task is destroyed
+
     def test_one_plugins_loop_may_be_closed_alone(self, callbacks: CallbackManager) -> None:
         plug(callbacks, Plugin(), "first")
         plug(callbacks, Plugin(), "second", position=1)
@@ -413,14 +520,17 @@ class TestClosing:
         say(callbacks)
         assert closed == [1]
 
-    def test_what_is_submitted_to_a_loop_that_has_ended_is_answered(self) -> None:
+    def test_a_loop_that_has_ended_takes_no_more(self) -> None:
         async def never() -> Any:
             raise AssertionError
 
         thread = LoopThread("gone")
         thread.stop()
         assert thread.ended(10)
-        _, error = thread.submit(never()).result()
+        job = LoopJob(never(), new_future(), Body())
+        assert not thread.submit(job)
+        job.give_up()
+        _, error = job.future.result()
         assert isinstance(error, asyncio.CancelledError)
         thread.stop()  # and stopping it once more does nothing
 

@@ -9,10 +9,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thea_core.callbacks.hooks import Hook, Kind, suggestion
 from thea_core.errors import RegistrationError
+
+if TYPE_CHECKING:
+    from thea_core.callbacks.breaker import Breaker
+    from thea_core.callbacks.limits import Ways
+    from thea_core.callbacks.queues import EventQueue
 
 __all__ = ["LOCAL", "Arguments", "Callback", "Origin", "bind", "check_form", "is_async", "name_of", "place_of"]
 
@@ -73,6 +78,10 @@ class Callback(NamedTuple):
         is_async: whether calling it gives a coroutine.
         states: for transition hooks, the targets to which it is limited; empty means all.
         guard: whether its failure is a veto.
+        timeout: seconds after which its caller goes on without it; None for as long as it takes.
+        breaker: keeps it from being called while it fails again and again; None where it has none.
+        ways: where it runs, if not simply in the call.
+        queue: where its events wait; None where they are delivered in the call.
     """
 
     hook: Hook
@@ -85,6 +94,21 @@ class Callback(NamedTuple):
     is_async: bool = False
     states: frozenset[str] = frozenset()
     guard: bool = False
+    timeout: float | None = None
+    breaker: Breaker | None = None
+    ways: Ways | None = None
+    queue: EventQueue | None = None
+
+    @property
+    def queued(self) -> bool:
+        """Whether its calls go to a queue: events do, where there is one."""
+        return self.queue is not None and self.hook.kind is Kind.EVENT
+
+    @property
+    def threaded(self) -> bool:
+        """Whether it runs on a thread of its plugin's: a synchronous one that has a limit, or a thread of its own."""
+        inline = self.wrapper or self.is_async or self.ways is None
+        return not inline and (self.timeout is not None or (self.ways is not None and self.ways.threads.one))
 
 
 def name_of(function: object) -> str:

@@ -29,6 +29,8 @@ class ChainEntry(NamedTuple):
         is_async: whether it is asynchronous.
         states: the targets to which it is limited; empty means all.
         place: file and line.
+        timeout: its limit in seconds; None where it runs for as long as it takes.
+        delivery: ``"background"`` where the call only puts it on the plugin's queue, else ``"inline"``.
     """
 
     plugin: str
@@ -39,6 +41,8 @@ class ChainEntry(NamedTuple):
     is_async: bool
     states: tuple[str, ...]
     place: str
+    timeout: float | None = None
+    delivery: str = "inline"
 
     @classmethod
     def of(cls, callback: Callback) -> ChainEntry:
@@ -52,6 +56,8 @@ class ChainEntry(NamedTuple):
             is_async=callback.is_async,
             states=tuple(sorted(callback.states)),
             place=place_of(callback.function),
+            timeout=callback.timeout,
+            delivery="background" if callback.queued else "inline",
         )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from thea_core.callbacks import flow
 from thea_core.callbacks.compiler import Chain
-from thea_core.callbacks.loops import Abandoned, CallbackStep, LoopPool
+from thea_core.callbacks.limits import Abandoned, CallbackStep
+from thea_core.callbacks.loops import LoopPool
 
 __all__ = ["EventStep", "drive_chain"]
 

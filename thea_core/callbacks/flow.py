@@ -10,8 +10,8 @@ A frame knows whether what it stands for has ended: a task that outlives the cal
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Final
 
 from thea_core.errors import ReentrancyError
@@ -23,8 +23,11 @@ __all__ = [
     "COMPILED",
     "MAX_DEPTH",
     "Frame",
+    "carried",
+    "carry",
     "check_hook",
     "enter",
+    "framed",
     "leave",
     "running",
     "running_keys",
@@ -58,6 +61,9 @@ class Frame:
 
 _innermost: ContextVar[Frame | None] = ContextVar("thea_flow", default=None)
 
+framed: Callable[[], Frame | None] = _innermost.get
+"""Returns the innermost frame of this flow, which may have ended; None where nothing was ever noted in one."""
+
 
 def enter(*keys: object) -> Frame:
     """Note that ``keys`` begin to run in this flow; give the frame to :func:`leave`."""
@@ -71,6 +77,17 @@ def leave(frame: Frame) -> None:
     frame.alive = False
     if _innermost.get() is frame:  # not where a generator is finalized in the context of somebody else
         _innermost.set(frame.outer)
+
+
+def carry(keys: tuple[object, ...]) -> tuple[Frame, Context]:
+    """Return a copy of this context in which ``keys`` run, for a call that is made elsewhere, and their frame.
+
+    What runs there ends when the frame's ``alive`` is made False.
+    """
+    frame = Frame(keys, _alive(_innermost.get()))
+    context = copy_context()
+    context.run(_innermost.set, frame)
+    return frame, context
 
 
 def suspend(frame: Frame) -> None:
@@ -94,6 +111,16 @@ def running_keys(*, stack: bool = True) -> set[object]:
         keys.update(frame.keys)
         frame = _alive(frame.outer)
     return keys
+
+
+def carried(hook: Hook, *, stack: bool) -> tuple[object, ...]:
+    """Return what runs in this flow, with ``hook``, to be entered where a call of it is made later.
+
+    Without ``stack`` no compiled function but the hook's own runs.
+    """
+    if not stack and _innermost.get() is None:
+        return (hook,)
+    return (hook, *(running_keys(stack=stack) - {hook}))
 
 
 def check_hook(hook: Hook) -> None:

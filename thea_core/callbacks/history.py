@@ -50,11 +50,18 @@ class Shape(NamedTuple):
         calls: the callbacks.
         spans: begin and end, as numbers of times in the row, and whose time it is; a wrapper has two spans.
         groups: how the calls are split into calls of hooks, as observers get them: first and last call.
+        queued: which calls only put theirs on a queue, by their index: the outcome of these is ``"queued"``, not
+            ``"ok"``.
     """
 
     calls: tuple[Call, ...]
     spans: tuple[tuple[int, int, int], ...]
     groups: tuple[tuple[int, int], ...]
+    queued: frozenset[int] = frozenset()
+
+    def usual(self, index: int) -> str:
+        """Return how a call ended of which nothing else is noted."""
+        return "queued" if index in self.queued else "ok"
 
     @property
     def width(self) -> int:
@@ -138,8 +145,8 @@ class _Totals:
         columns = [sum(values[place::width]) for place in range(width - 1)]
         for begin, end, index in self.shape.spans:
             self.nanoseconds[index] += columns[end] - columns[begin]
-        for outcomes in self.outcomes:
-            outcomes["ok"] += len(values) // width
+        for index, outcomes in enumerate(self.outcomes):
+            outcomes[self.shape.usual(index)] += len(values) // width
 
     def _add_one(self, row: Row) -> None:
         for index, (_, duration, outcome, _error) in _results(self.shape, row).items():
@@ -331,7 +338,7 @@ def _results(shape: Shape, row: Row) -> dict[int, tuple[int, int, str, str | Non
     results: dict[int, tuple[int, int, str, str | None]] = {}
     for begin, end, index in shape.spans:
         start, spent, *_ = results.get(index, (row[begin], 0))
-        results[index] = (start, spent + row[end] - row[begin], "ok", None)
+        results[index] = (start, spent + row[end] - row[begin], shape.usual(index), None)
     for failure in row[-1] or ():
         if failure.outcome:
             results[failure.position] = (*results[failure.position][:2], failure.outcome, failure.error)

@@ -38,6 +38,7 @@ _CORE_KINDS: tuple[tuple[type, Kind | None], ...] = (
     (hookspecs.Transitions, Kind.TRANSITION),
     (hookspecs.Conversation, None),
     (hookspecs.LifeCycle, Kind.LIFECYCLE),
+    (hookspecs.Health, None),
 )
 
 

@@ -4,55 +4,127 @@ A plugin's coroutines run on the plugin's own loop, in a daemon thread ``thea-NA
 clients belong to one loop, and it can neither block nor stop the host's. ``asyncio`` is imported here at first use.
 
 Whoever waits for a coroutine gets an answer: also where the plugin stops or closes its loop, where the manager is
-closed meanwhile, and where no thread can be started.
+closed meanwhile, and where no thread can be started. A loop that stalls, because a callback blocks it, is replaced:
+what has not begun there goes on on a new one, and the old one ends when it can.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from thea_core.callbacks import flow
-from thea_core.callbacks.binding import LOCAL, Callback
 from thea_core.callbacks.failures import log_exception
-from thea_core.errors import ReentrancyError
+from thea_core.callbacks.threads import Outcome, Stragglers
+from thea_core.errors import CallbackSkippedError
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
 
-__all__ = ["Abandoned", "CallbackStep", "LoopPool", "Outcome", "on_loop_thread"]
+    from thea_core.callbacks.watching import Watch
 
-Outcome = tuple[Any, "BaseException | None"]
-"""What came of a coroutine: its value, or the exception that it raised."""
+__all__ = [
+    "Body",
+    "LoopJob",
+    "LoopPool",
+    "LoopThread",
+    "Outcome",
+    "cancelled",
+    "contained",
+    "discard",
+    "new_future",
+    "on_loop_thread",
+    "too_many_hang",
+]
+
+_GRACE = 0.25  # seconds after which a loop that does not answer is taken for stalled: many switch intervals of Python
+_SHORT_GRACE = 0.02  # the same where a body whose time is up is seen running
 
 
-class Abandoned(BaseException):
-    """Stands for the outcome of a callback that is given up because the host's loop is being closed: no failure."""
+class Body:
+    """The body of a coroutine, as whoever waits for it sees it.
+
+    Attributes:
+        begun: when it began, by ``time.monotonic``; None until then.
+        ended: when it ended, in the same way.
+        thread: the loop on which it runs, or waits to run; None where that is the caller's.
+        late: whether its time is up: it has been cancelled.
+    """
+
+    __slots__ = ("_behind", "_lock", "begun", "ended", "late", "thread")
+
+    def __init__(self) -> None:
+        self.begun: float | None = None
+        self.ended: float | None = None
+        self.thread: LoopThread | None = None
+        self.late = False
+        self._lock = threading.Lock()
+        self._behind: Stragglers | None = None
+
+    def leave_behind(self, stragglers: Stragglers) -> None:
+        """Count it as left behind until it ends."""
+        with self._lock:
+            if self.ended is not None or self._behind is not None:
+                return
+            self._behind = stragglers
+        stragglers.add()
+
+    def end(self) -> None:
+        """Note that it has ended."""
+        with self._lock:
+            self.ended = time.monotonic()
+            behind = self._behind
+        if behind is not None:
+            behind.remove()
 
 
-class _Job:
-    """A coroutine on its way through a loop; its future gets an outcome whatever becomes of the loop."""
+class LoopJob:
+    """A coroutine on its way through a loop; its future gets an outcome whatever becomes of the loop.
 
-    __slots__ = ("_coroutine", "_task", "future")
+    Attributes:
+        begun: whether the coroutine runs or has run; until then it may move to another loop.
+    """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Outcome], future: Future[Outcome]) -> None:
+    __slots__ = ("_coroutine", "_forget", "_task", "begun", "body", "context", "future")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], future: Future[Outcome], body: Body) -> None:
         self._coroutine = coroutine
         self._task: asyncio.Task[Outcome] | None = None
+        self._forget: Callable[[LoopJob], None] | None = None
+        self.body = body
+        self.context = copy_context()
         self.future = future
+        self.begun = False
 
-    def begin(self) -> None:
-        """Start the task; runs on the loop, in a copy of the context of whoever submitted it."""
+    def begin(self, claim: Callable[[], bool]) -> asyncio.Task[Outcome]:
+        """Return a task that runs it, in a copy of the context of whoever submitted it; runs on the loop.
+
+        ``claim`` is called by the task when its time has come, which is later: whether the coroutine is still to be
+        run.
+        """
         import asyncio
 
-        if self.future.cancelled():
-            self._coroutine.close()
-            return
-        self._task = asyncio.get_running_loop().create_task(self._coroutine)
-        self._task.add_done_callback(self._end)
+        task = asyncio.get_running_loop().create_task(contained(self._coroutine, self.body, claim))
+        task.add_done_callback(self._end)
+        return task
+
+    def assign(self, task: asyncio.Task[Outcome] | None, forget: Callable[[LoopJob], None] | None) -> None:
+        """Take the one task that counts; None where it moves to another loop.
+
+        ``forget`` is called when it has ended; until then somebody must keep it. A loop does not keep its tasks from
+        being collected, and of one that goes on although it is cancelled nobody else knows.
+        """
+        self._task, self._forget = task, forget
+
+    @property
+    def task(self) -> asyncio.Task[Outcome] | None:
+        """The one task that counts, if there is one yet."""
+        return self._task
 
     def cancel(self) -> None:
         """Stop the task; runs on the loop."""
@@ -61,15 +133,26 @@ class _Job:
 
     def give_up(self) -> None:
         """Answer although the loop has ended."""
-        if self._task is None:
+        if not self.begun:
             self._coroutine.close()
-        self._answer((None, _cancelled()))
+        self._answer((None, cancelled()))
+
+    def fail(self, error: BaseException) -> None:
+        """Answer although no loop is to be had."""
+        self._coroutine.close()
+        self._answer((None, error))
 
     def _end(self, task: asyncio.Task[Outcome]) -> None:
-        self._answer((None, _cancelled()) if task.cancelled() else task.result())
+        if task is not self._task:  # it has moved to another loop
+            return
+        self._answer((None, cancelled()) if task.cancelled() else task.result())
+        if self._forget is not None:
+            self._forget(self)
 
     def _answer(self, outcome: Outcome) -> None:
-        if not self.future.done():
+        from concurrent.futures import InvalidStateError
+
+        with suppress(InvalidStateError):  # whoever waited has given up, perhaps just now
             self.future.set_result(outcome)
 
 
@@ -82,7 +165,9 @@ class LoopThread(threading.Thread):
         super().__init__(name=f"thea-{name}", daemon=True)
         self._closing = False
         self._gate = threading.RLock()
-        self._jobs: set[_Job] = set()
+        self._jobs: dict[LoopJob, None] = {}  # a set that keeps their order
+        self._back: Callable[[], None] | None = None
+        self._retiring: asyncio.Task[None] | None = None
         self.open = True
         self.loop = asyncio.new_event_loop()
         try:
@@ -92,6 +177,7 @@ class LoopThread(threading.Thread):
             raise
 
     def run(self) -> None:
+        """Run the loop; called by the thread itself."""
         while not (self._closing or self.loop.is_closed()):
             try:
                 self.loop.run_forever()  # returns also when a plugin stops it
@@ -101,32 +187,69 @@ class LoopThread(threading.Thread):
             self.open = False
         try:
             if not self.loop.is_closed():
-                self.loop.run_until_complete(_wind_up(self.loop))
+                self.loop.run_until_complete(_wind_up(self.loop, self._late()))
         except BaseException:  # the same
             log_exception("the event loop of %s did not end well", self.name)
         finally:
             self.loop.close()
+            self._come_back()
             for job in self._jobs.copy():
                 job.give_up()
 
-    def submit(self, coroutine: Coroutine[Any, Any, Outcome], future: Future[Outcome] | None = None) -> Future[Outcome]:
-        """Run a coroutine as a task of this loop, in a copy of the caller's context. Never raises."""
-        job = _Job(coroutine, future or new_future())
-        job.future.add_done_callback(lambda future: self._forget(job, cancelled=future.cancelled()))
+    def submit(self, job: LoopJob) -> bool:
+        """Run a job as a task of this loop, in the context of whoever submitted it; False where it takes no more."""
+        with self._gate:
+            if not self.open:
+                return False
+            job.body.thread = self
+            self._jobs[job] = None
+            try:
+                self.loop.call_soon_threadsafe(self._begin, job, context=job.context)
+            except RuntimeError:  # closed by the plugin just now
+                self._forget(job)
+                self.open = False
+                return False
+        job.future.add_done_callback(lambda future: self._cancel(job) if future.cancelled() else None)
+        return True
+
+    @property
+    def stalls(self) -> bool:
+        """Whether it has been replaced, and still does not answer."""
+        return self._back is not None
+
+    def ping(self) -> threading.Event:
+        """Return an event that is set as soon as the loop answers."""
+        answered = threading.Event()
         try:
-            with self._gate:
-                if self.open:
-                    self._jobs.add(job)
-                    self.loop.call_soon_threadsafe(self._begin, job)
-                    return job.future
-        except RuntimeError:  # closed by the plugin just now
-            pass
-        job.give_up()
-        return job.future
+            self.loop.call_soon_threadsafe(answered.set)
+        except RuntimeError:  # closed: it does not stall
+            answered.set()
+        return answered
+
+    def retire(self, back: Callable[[], None]) -> list[LoopJob]:
+        """Let the loop end once it answers and what runs on it has ended; return what has not begun.
+
+        ``back`` is called when it answers, or has ended.
+        """
+        with self._gate:
+            self.open = False
+            self._back = back
+            left = [job for job in self._jobs.copy() if not job.begun]  # a copy: others end meanwhile
+            for job in left:
+                self._forget(job)
+                job.assign(None, None)
+        try:
+            self.loop.call_soon_threadsafe(self._retire)
+        except RuntimeError:  # closed
+            self._come_back()
+        return left
 
     def stop(self) -> None:
         """Tell the loop to end: what runs on it is cancelled."""
-        self._closing = True
+        with self._gate:
+            if self._closing:  # to be stopped once more would disturb it as it winds up
+                return
+            self._closing = True
         with suppress(RuntimeError):  # closed already
             self.loop.call_soon_threadsafe(self.loop.stop)
 
@@ -136,7 +259,7 @@ class LoopThread(threading.Thread):
             self.join(timeout)
         return not self.is_alive()
 
-    def _begin(self, job: _Job) -> None:
+    def _begin(self, job: LoopJob) -> None:
         """Start a job; runs on the loop."""
         import asyncio
 
@@ -146,13 +269,59 @@ class LoopThread(threading.Thread):
             self.loop.stop()  # run() runs it anew
             self.loop.call_soon(self._begin, job)
         else:
-            job.begin()
+            if job.future.cancelled():  # nobody waits any more
+                self._forget(job)
+            elif job in self._jobs:  # else it has moved to another loop
+                task = job.begin(lambda: self._claim(job))
+                with self._gate:
+                    if job in self._jobs:
+                        job.assign(task, self._forget)
 
-    def _forget(self, job: _Job, *, cancelled: bool) -> None:
-        self._jobs.discard(job)
-        if cancelled:
+    def _late(self) -> set[asyncio.Task[Outcome]]:
+        """Return the tasks that were cancelled because their time was up, and have not ended."""
+        tasks = (job.task for job in self._jobs.copy() if job.body.late)
+        return {task for task in tasks if task is not None}
+
+    def _claim(self, job: LoopJob) -> bool:
+        """Whether a job whose time has come is still to be run, and here; then it moves no more."""
+        with self._gate:
+            if job in self._jobs and not job.future.cancelled():
+                job.begun = True
+                return True
+            return False
+
+    def _retire(self) -> None:
+        """Let the loop end when nothing runs on it any more; runs on the loop."""
+        import asyncio
+
+        async def wait_for_others() -> None:
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others)
+
+        self._come_back()
+        self._retiring = asyncio.get_running_loop().create_task(wait_for_others())
+        self._retiring.add_done_callback(lambda _: self.stop())  # also where a plugin cancels every task there is
+
+    def _come_back(self) -> None:
+        with self._gate:
+            back, self._back = self._back, None
+        if back is not None:
+            back()
+
+    def _forget(self, job: LoopJob) -> None:
+        self._jobs.pop(job, None)
+
+    def _cancel(self, job: LoopJob) -> None:
+        if job.body.thread is self:
             with suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(job.cancel)
+
+
+def too_many_hang(plugin: str) -> CallbackSkippedError:
+    """Return why a coroutine is not run now: as much of its plugin is left behind as may be."""
+    return CallbackSkippedError(
+        f"too many calls of {plugin!r} hang whose time was up; it is called again when one has come back"
+    )
 
 
 def on_loop_thread() -> bool:
@@ -169,8 +338,13 @@ class LoopPool:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._threads: dict[str, LoopThread] = {}
+        self._replaced: list[tuple[str, LoopThread]] = []
         self._kept: dict[asyncio.Task[None], AsyncGenerator[None]] = {}
-        weakref.finalize(self, _stop_all, self._threads).atexit = False
+        weakref.finalize(self, _stop_all, self._threads, self._replaced).atexit = False
+
+    def running(self, plugin: str) -> LoopThread | None:
+        """Return the plugin's loop, if there is one."""
+        return self._threads.get(plugin)
 
     def loop_of(self, plugin: str) -> LoopThread:
         """Return the plugin's loop (``"local"``: the manager's), started if need be."""
@@ -181,20 +355,72 @@ class LoopPool:
             return thread
 
     def submit(
-        self, plugin: str, coroutine: Coroutine[Any, Any, Any], future: Future[Outcome] | None = None
+        self,
+        plugin: str,
+        coroutine: Coroutine[Any, Any, Any],
+        future: Future[Outcome] | None = None,
+        body: Body | None = None,
     ) -> Future[Outcome]:
         """Run a coroutine on the plugin's loop, in a copy of the caller's context.
 
         Raises nothing but KeyboardInterrupt; who must not lose sight of the coroutine then gives the future.
         """
         future = future or new_future()
-        future.add_done_callback(lambda _: _discard(coroutine))
+        future.add_done_callback(lambda _: discard(coroutine))
+        body = body or Body()
+        self._submit(plugin, LoopJob(coroutine, future, body))
+        return future
+
+    def look_after(
+        self, plugin: str, body: Body, watch: Watch, stragglers: Stragglers, *, late: bool, blocking: bool = False
+    ) -> None:
+        """See, a moment later, to a body that is late, or has not begun: it may not end, and its loop may stall.
+
+        A late one that does not end is counted as left behind; a loop that does not answer is replaced, the sooner
+        where the body seems to be ``blocking`` it.
+        """
+        thread = body.thread
+        body.late = late
+        if thread is None:
+            if late:
+                watch.after(_GRACE, lambda: body.leave_behind(stragglers))
+            return
+        answered = thread.ping()
+
+        def look() -> None:
+            if not answered.is_set():
+                self._replace(plugin, thread, stragglers)
+            elif late and blocking:
+                watch.after(_GRACE, lambda: body.leave_behind(stragglers))
+            elif late:
+                body.leave_behind(stragglers)
+
+        watch.after(_SHORT_GRACE if blocking else _GRACE, look)
+
+    def _submit(self, plugin: str, job: LoopJob) -> None:
         try:
-            thread = self.loop_of(plugin)
+            while not self.loop_of(plugin).submit(job):
+                pass  # it was replaced or closed just now
         except Exception as error:  # there is no thread, or no file descriptor, to be had
-            future.set_result((None, error))
-            return future
-        return thread.submit(_contained(coroutine), future)
+            job.fail(error)
+
+    def _replace(self, plugin: str, thread: LoopThread, stragglers: Stragglers) -> None:
+        """Put a new loop in the place of one that stalls; of so many, nothing is moved to yet another one."""
+        with self._lock:
+            if not thread.open:
+                return
+            moved = thread.retire(stragglers.remove)
+            if self._threads.get(plugin) is thread:
+                del self._threads[plugin]
+            self._replaced[:] = [each for each in self._replaced if each[1].is_alive()]
+            self._replaced.append((plugin, thread))
+        stragglers.add()
+        for job in moved:
+            if stragglers.too_many:
+                job.fail(too_many_hang(plugin))
+            else:
+                job.context = job.context.copy()  # the old loop may be in it just now, to find that the job has moved
+                self._submit(plugin, job)
 
     def own(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run what a cancelled caller left behind, in a task of the running loop.
@@ -220,25 +446,24 @@ class LoopPool:
 
     def close_one(self, plugin: str, timeout: float) -> bool:
         """Stop the loop of one plugin, if it has one; whether it has stopped in time."""
-        with self._lock:
-            thread = self._threads.pop(plugin, None)
-        if thread is None:
-            return True
-        thread.stop()
-        return thread.ended(timeout)
+        return self._stop(plugin, timeout) == 0
 
     def close(self, timeout: float) -> int:
         """Stop all loops, within ``timeout`` seconds; return how many have not stopped."""
-        import time
-
         self._forget_dead()
+        return self._stop(None, timeout)
+
+    def _stop(self, plugin: str | None, timeout: float) -> int:
         with self._lock:
-            threads = list(self._threads.values())
-            self._threads.clear()
-        for thread in threads:
+            chosen = [each for each in (*self._threads.items(), *self._replaced) if plugin in (None, each[0])]
+            for name, _ in chosen:
+                self._threads.pop(name, None)
+            self._replaced[:] = [each for each in self._replaced if each not in chosen]
+        for _, thread in chosen:
             thread.stop()
         end = time.monotonic() + timeout
-        return sum(not thread.ended(max(0.0, end - time.monotonic())) for thread in threads)
+        waited_for = [thread for _, thread in chosen if not thread.stalls]  # one that does was given up long ago
+        return sum(not thread.ended(max(0.0, end - time.monotonic())) for thread in waited_for)
 
     def names(self) -> list[str]:
         """Return whose loops run."""
@@ -255,91 +480,28 @@ class LoopPool:
         """Forget the parent's threads: none of them runs here."""
         self._lock = threading.RLock()
         self._threads.clear()
+        self._replaced.clear()
 
 
-class CallbackStep:
-    """Waits for the coroutine of one callback; the result is an :data:`Outcome`, and nothing is raised.
+async def contained(
+    coroutine: Coroutine[Any, Any, Any], body: Body, claim: Callable[[], bool] | None = None
+) -> Outcome:
+    """Keep every exception of the callback away from the event loop, which a SystemExit would stop.
 
-    Args:
-        callback: whose coroutine it is.
-        coroutine: what to run, in a task of its own.
-        loops: where.
+    Where ``claim`` says no, the coroutine is left alone.
     """
-
-    __slots__ = ("_callback", "_coroutine", "_frame", "_keys", "_loops", "_task")
-
-    def __init__(self, callback: Callback, coroutine: Coroutine[Any, Any, Any], loops: LoopPool) -> None:
-        self._callback = callback
-        self._coroutine = coroutine
-        self._loops = loops
-        self._keys = {callback.hook, *flow.running_keys()}  # now: a generator that waits is not on the stack
-        self._frame: flow.Frame | None = None
-        self._task: asyncio.Future[Outcome] | None = None
-
-    @property
-    def on_callers_loop(self) -> bool:
-        """Whether :meth:`wait_async` runs it on the loop of its caller."""
-        return self._callback.plugin == LOCAL
-
-    def wait(self) -> Outcome:
-        """Run it on a loop of Thea's and block until it is done."""
-        if on_loop_thread():
-            self._coroutine.close()
-            return None, ReentrancyError(
-                "an asynchronous callback was to be waited for on one of Thea's event loops; await atrigger instead"
-            )
-        future = new_future()
-        frame = flow.enter(*self._keys)
-        try:
-            return self._loops.submit(self._callback.plugin, self._coroutine, future).result()
-        except BaseException:
-            future.cancel()  # Ctrl-C in the waiting thread
-            raise
-        finally:
-            flow.leave(frame)
-
-    async def wait_async(self) -> Outcome:
-        """Run it where it belongs and wait for it; when cancelled, it goes on, and may be waited for again."""
-        import asyncio
-
-        if self._task is None or self._frame is None:
-            self._frame, self._task = self._start()
-        await asyncio.wait({self._task})
-        self._frame.alive = False
-        if self._task.cancelled():
-            return None, _cancelled()
-        return self._task.result()
-
-    def _start(self) -> tuple[flow.Frame, asyncio.Future[Outcome]]:
-        """Start the task, with a frame in its context that is not in the caller's."""
-        import asyncio
-
-        frame = flow.enter(*self._keys)
-        try:
-            if not self.on_callers_loop:
-                return frame, _waiter(self._loops.submit(self._callback.plugin, self._coroutine))
-            task = asyncio.get_running_loop().create_task(_contained(self._coroutine))
-            task.add_done_callback(lambda _: _discard(self._coroutine))
-            return frame, task
-        finally:
-            flow.suspend(frame)
-
-    def cancel(self) -> None:
-        """Stop the callback, because what it belongs to is cancelled."""
-        if self._task is not None and self._frame is not None:
-            self._frame.alive = False
-            self._task.cancel()
-
-
-async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Outcome:
-    """Keep every exception of the callback away from the event loop, which a SystemExit would stop."""
+    if claim is not None and not claim():
+        return None, cancelled()
+    body.begun = time.monotonic()
     try:
         return await coroutine, None
     except BaseException as error:  # KeyboardInterrupt too: the caller re-raises it
         return None, error
+    finally:
+        body.end()
 
 
-def _discard(coroutine: Coroutine[Any, Any, Any]) -> None:
+def discard(coroutine: Coroutine[Any, Any, Any]) -> None:
     """Close a coroutine that never began, because its task was cancelled before; one that has ended stays as it is."""
     import inspect
 
@@ -347,37 +509,20 @@ def _discard(coroutine: Coroutine[Any, Any, Any]) -> None:
         coroutine.close()
 
 
-def _waiter(future: Future[Outcome]) -> asyncio.Future[Outcome]:
-    """Make a future of another loop one of the running loop, which may be closed before it is done."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[Outcome] = loop.create_future()
-
-    def settle() -> None:
-        if not waiter.done():
-            waiter.set_result((None, _cancelled()) if future.cancelled() else future.result())
-
-    def tell(_: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle)
-
-    future.add_done_callback(tell)
-    waiter.add_done_callback(lambda done: future.cancel() if done.cancelled() else None)
-    return waiter
-
-
-async def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel whatever runs on the loop and let it end, as ``asyncio.run`` does."""
+async def _wind_up(loop: asyncio.AbstractEventLoop, late: set[asyncio.Task[Outcome]]) -> None:
+    """Cancel whatever runs on the loop and let it end, as ``asyncio.run`` does; but what is late gets a moment only."""
     import asyncio
 
     await asyncio.sleep(0)  # let begin what has been submitted
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+    if tasks - late:
+        await asyncio.wait(tasks - late)
+    if late:
+        await asyncio.wait(late, timeout=_GRACE)
     await loop.shutdown_asyncgens()
+    loop.set_exception_handler(lambda *_: None)  # that one is destroyed need not be told: its time was up
 
 
 async def _keep(task: asyncio.Task[None]) -> AsyncGenerator[None]:
@@ -397,8 +542,8 @@ def _advance(keeper: AsyncGenerator[None]) -> None:
         keeper.__anext__().__await__().send(None)
 
 
-def _stop_all(threads: dict[str, LoopThread]) -> None:
-    for thread in threads.values():
+def _stop_all(threads: dict[str, LoopThread], replaced: list[tuple[str, LoopThread]]) -> None:
+    for thread in (*threads.values(), *(each for _, each in replaced)):
         thread.stop()
 
 
@@ -409,7 +554,8 @@ def new_future() -> Future[Outcome]:
     return Future()
 
 
-def _cancelled() -> BaseException:
+def cancelled() -> BaseException:
+    """Return what stands for a coroutine that was cancelled."""
     import asyncio
 
     return asyncio.CancelledError()

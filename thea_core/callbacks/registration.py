@@ -7,18 +7,21 @@ that nothing of a plugin that does not fit is left behind.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
+from types import EllipsisType
 from typing import Any, NamedTuple, Self
 
 import pluggy
 
-from thea_core.callbacks.binding import Callback, Origin, Place, bind, is_async, name_of, place_of
+from thea_core.callbacks.binding import Callback, Origin, bind, is_async, name_of, place_of
 from thea_core.callbacks.chain import plugin_place
 from thea_core.callbacks.hooks import Hook, HookTable, Kind, suggestion
+from thea_core.callbacks.runtime import Runtime, declared
 from thea_core.errors import RegistrationError
 from thea_core.markers import PROJECT, hook_options
 
-__all__ = ["PluginBinding", "Registration", "bind_plugin"]
+__all__ = ["PluginBinding", "Registration", "Terms", "bind_plugin"]
 
 
 class Registration:
@@ -52,11 +55,13 @@ class PluginBinding(NamedTuple):
         name: its name.
         plugin: the module or instance.
         callbacks: all of its callbacks.
+        runtime: its threads, queue and breakers.
     """
 
     name: str
     plugin: object
     callbacks: tuple[Callback, ...]
+    runtime: Runtime
 
     def callback(self, hook: str) -> Callback | None:
         """Return its callback of a hook, if it has one."""
@@ -73,16 +78,35 @@ class _Scanner(pluggy.PluginManager):
         return {**options, **hook_options(getattr(plugin, name))}
 
 
+class Terms(NamedTuple):
+    """On which terms a plugin is bound.
+
+    Attributes:
+        rank: source, position in that list, sequence of registration.
+        priority: the operator's; None where the author's count.
+        guard: whether its transition callbacks fail closed.
+        timeout: the operator's limit; ``math.inf`` for none, None where the operator says nothing.
+        default_timeout: gives the limit of a hook's callbacks where nobody says anything; None for none.
+    """
+
+    rank: tuple[int, ...]
+    priority: int | None
+    guard: bool
+    timeout: float | None
+    default_timeout: Callable[[str], float | None]
+
+
 def bind_plugin(
-    hooks: HookTable,
-    plugin: object,
-    origin: Origin,
-    *,
-    rank: tuple[int, int, int],
-    priority: int | None,
-    guard: bool,
+    hooks: HookTable, plugin: object, origin: Origin, terms: Terms, new_runtime: Callable[[bool, str], Runtime]
 ) -> PluginBinding:
     """Check every marked function of a plugin and return them as callbacks.
+
+    Args:
+        hooks: the hooks that there are.
+        plugin: a module or an instance.
+        origin: who it is, for messages.
+        terms: on which terms it is bound.
+        new_runtime: makes its runtime, from whether it is bound to one thread, and the delivery that it asks for.
 
     Raises:
         RegistrationError: the plugin is a class or None, implements no hook, or one of its functions does not fit.
@@ -97,18 +121,24 @@ def bind_plugin(
     scanner = _Scanner(PROJECT)
     scanner.register(plugin, origin.plugin)
     found = [each for caller in scanner.get_hookcallers(plugin) or () for each in _implementations(caller, plugin)]
+    runtime, rank = new_runtime(*declared(plugin, origin)), terms.rank
     callbacks = []
     for number, (hook_name, function, options) in enumerate(found):
         hook = _hook_of(hooks, hook_name, function, options, origin)
         if hook is not None:
-            place = plugin_place((*rank, number), options, priority)
-            callbacks.append(_callback(hook, function, options, origin, place, guard=guard))
+            terms = terms._replace(rank=(*rank, number))
+            callback = runtime.equip(_callback(hook, function, options, origin, terms))
+            if callback.queued and callback.wrapper:
+                raise _wrapped_queue(callback, origin)
+            callbacks.append(callback)
     if not found:
         raise RegistrationError(
             f"{origin}: {plugin!r} implements no hook; mark its functions with @hookimpl (from thea_core)",
             plugin=origin.plugin,
         )
-    return PluginBinding(origin.plugin, plugin, tuple(callbacks))
+    if runtime.queue is not None:
+        runtime.queue.on_flush = next((each for each in callbacks if each.hook.name == "on_flush"), None)
+    return PluginBinding(origin.plugin, plugin, tuple(callbacks), runtime)
 
 
 def _implementations(caller: Any, plugin: object) -> list[tuple[str, Callable[..., Any], Mapping[str, Any]]]:
@@ -133,7 +163,7 @@ def _hook_of(
 
 
 def _callback(
-    hook: Hook, function: Callable[..., Any], options: Mapping[str, Any], origin: Origin, place: Place, *, guard: bool
+    hook: Hook, function: Callable[..., Any], options: Mapping[str, Any], origin: Origin, terms: Terms
 ) -> Callback:
     arguments = bind(hook, function, origin, wrapper=options["wrapper"])
     if options["states"] and hook.kind is not Kind.TRANSITION:
@@ -148,9 +178,26 @@ def _callback(
         arguments=arguments,
         plugin=origin.plugin,
         name=name_of(function),
-        place=place,
+        place=plugin_place(terms.rank, options, terms.priority),
         wrapper=options["wrapper"],
         is_async=is_async(function),
         states=frozenset(options["states"]),
-        guard=guard and hook.kind is Kind.TRANSITION,
+        guard=terms.guard and hook.kind is Kind.TRANSITION,
+        timeout=None if options["wrapper"] else _timeout(hook, options["timeout"], terms),
+    )
+
+
+def _timeout(hook: Hook, own: float | EllipsisType | None, terms: Terms) -> float | None:
+    """Return the limit of a callback: the operator's word, else its author's, else the default."""
+    if terms.timeout is not None:
+        return None if terms.timeout == math.inf else terms.timeout
+    return terms.default_timeout(hook.name) if isinstance(own, EllipsisType) else own
+
+
+def _wrapped_queue(callback: Callback, origin: Origin) -> RegistrationError:
+    return RegistrationError(
+        f"{origin}: {callback.name} at {place_of(callback.function)} is a wrapper of the event {callback.hook}, and "
+        'the plugin\'s events go to a queue (delivery = "background"), where there is no chain to be wrapped\n'
+        "  to do: remove wrapper=True, or let its events be delivered inline",
+        plugin=origin.plugin,
     )
