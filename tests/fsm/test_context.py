@@ -4,6 +4,7 @@ import inspect
 import json
 import sys
 from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
 from enum import IntEnum, StrEnum
 from typing import Any
 from unittest.mock import Mock
@@ -96,6 +97,15 @@ class TestCopies:
     def test_a_context_of_a_subclass_becomes_a_dict(self) -> None:
         assert type(copy_context(OrderedDict(user_id=Colour.RED, state="idle"))) is dict
         assert type(copy_context({"user_id": Colour.RED, "state": "idle"})["user_id"]) is str
+
+    def test_no_code_of_a_subclass_runs(self) -> None:
+        class Own(dict[str, object]):
+            def __iter__(self) -> Iterator[str]:
+                raise SystemExit(3)
+
+            keys = items = copy = __len__ = __iter__  # type: ignore[assignment]
+
+        assert copy_context(Own(user_id="ana", state="idle")) == {"user_id": "ana", "state": "idle"}
 
     def test_a_key_of_a_subclass_becomes_plain_at_the_top_too(self) -> None:
         copy = copy_context({"user_id": "ana", "state": "idle", Colour.RED: 1})

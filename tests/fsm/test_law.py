@@ -104,6 +104,7 @@ class Spec:
     kind: str
     is_async: bool
     priority: int
+    timeout: float | None
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ SPECS = st.lists(
         kind=st.sampled_from(["local", "local", "plugin", "guard"]),
         is_async=st.booleans(),
         priority=st.integers(-1, 1),
+        timeout=st.sampled_from([None, 600.0]),  # never up: what that leads to is for other tests
     ),
     max_size=3,
 )
@@ -197,12 +199,21 @@ class Model:
 
     def local(self, spec: Spec, work: Context) -> Context:
         user_and_state = work["user_id"], work["state"]
+        if spec.timeout is not None:  # it has a copy of its own, and what becomes of it is checked at once
+            if not is_json(work):
+                raise ContextError("")
+            own = deepcopy(work)
+            result = ACTIONS[spec.action](own)
+            return self.fitting(own if result is None else result, *user_and_state)
         result = ACTIONS[spec.action](work)
         if result is None or result is work:
             if (work.get("user_id"), work.get("state")) != user_and_state:
                 raise ContextError("")
             return work
-        if not fits(result, *user_and_state):
+        return self.fitting(result, *user_and_state)
+
+    def fitting(self, result: Any, user_id: str, state: str) -> Context:
+        if not fits(result, user_id, state):
             raise ContextError("")
         return deepcopy(result)
 
@@ -274,11 +285,9 @@ class Bench:
 
     def _add(self, spec: Spec, phase: str) -> None:
         if spec.kind == "local":
-            decorators = {"on_transition_error": self.machine.on_error(priority=spec.priority)}
-            if phase not in decorators:
-                decorators[phase] = getattr(self.machine, phase)(priority=spec.priority)
+            decorator = self.machine.on_error if phase == "on_transition_error" else getattr(self.machine, phase)
             act, sync = self._act(spec), lambda *given: self._do(spec, given[-1])
-            decorators[phase](act if spec.is_async else sync)
+            decorator(priority=spec.priority, timeout=spec.timeout)(act if spec.is_async else sync)
         else:
             self.machine.plug(self._plugin(spec, phase), guard=spec.kind == "guard")
 
@@ -293,7 +302,7 @@ class Bench:
 
         function = later if spec.is_async else sync
         function.__name__ = phase
-        return type("Plugin", (), {phase: hookimpl(priority=spec.priority)(function)})()
+        return type("Plugin", (), {phase: hookimpl(priority=spec.priority, timeout=spec.timeout)(function)})()
 
     def _act(self, spec: Spec) -> Callable[..., Any]:
         async def act(*given: Any) -> Any:
@@ -305,7 +314,7 @@ class Bench:
         return act
 
     def _do(self, spec: Spec, context: Context) -> Any:
-        if spec.kind != "local":
+        if spec.kind != "local" or spec.timeout is not None:
             self.kept.append(context)
         if self.quiet:
             return None
@@ -331,7 +340,7 @@ def test_a_transition_happens_whole_or_not_at_all(way: Sync | Async, case: Case)
         except BaseException as error:
             raised = error
         for kept in bench.kept:
-            kept.clear()  # a plugin may do with its own copy what it likes, also later
+            kept.clear()  # who has a copy of its own may do with it what it likes, also later
         assert context == case.context
         assert is_json(context)
         assert (result, raised and type(raised)) == (expected.context, expected.raised)

@@ -27,7 +27,7 @@ def copy_context(context: Context) -> Context:
     """
     if not issubclass(type(context), dict):  # not isinstance: an object may lie about its class
         raise ContextError(f"a context must be a dict, not {type(context).__name__}")
-    copy = dict.copy(context)
+    copy = context.copy() if type(context) is dict else dict(dict.items(context))
     if not is_flat(copy):
         copy = _copy_deeply(copy)
     if type(copy.get("user_id")) is not str or type(copy.get("state")) is not str:

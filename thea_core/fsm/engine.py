@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar, overload
 from thea_core.callbacks import flow
 from thea_core.callbacks.forking import watch
 from thea_core.callbacks.hooks import suggestion
+from thea_core.callbacks.limits import CallbackStep
 from thea_core.callbacks.loops import on_loop_thread
 from thea_core.callbacks.manager import CallbackManager
 from thea_core.callbacks.steps import Steps, adrive, drive
@@ -25,7 +26,7 @@ from thea_core.fsm.definition import Definition
 from thea_core.fsm.diagram import draw
 from thea_core.fsm.failing import Failing
 from thea_core.fsm.notes import Note, Notes, find_note, own_notes
-from thea_core.fsm.phases import Phase, Phases
+from thea_core.fsm.phases import Member, Phase, Phases
 from thea_core.fsm.verdicts import Judge
 from thea_core.types import Context
 
@@ -85,31 +86,33 @@ class FSMEngine:
 
     # Local callbacks
 
-    def pre_transition(self, *states: str, priority: int = 0) -> Callable[[F], F]:
+    def pre_transition(self, *states: str, priority: int = 0, timeout: float | None = None) -> Callable[[F], F]:
         """Decorate a function that runs before each transition to one of ``states``; without states: to any.
 
         It is called with the context, and may change it in place, return a new one, or raise ``TransitionVeto``.
+        ``timeout`` is the seconds after which the transition fails with CallbackTimeoutError; a synchronous function
+        that has a limit runs on a thread ``thea-local``.
 
         Raises:
             RegistrationError: the function does not fit, or a state is unknown.
             CallbackLimitError: a state has ``max_callbacks`` of them already.
         """
-        return self._decorator(Phase.PRE, states, priority)
+        return self._decorator(Phase.PRE, states, priority, timeout)
 
-    def post_transition(self, *states: str, priority: int = 0) -> Callable[[F], F]:
+    def post_transition(self, *states: str, priority: int = 0, timeout: float | None = None) -> Callable[[F], F]:
         """Decorate a function that runs after each transition to one of ``states``, while it can still be undone.
 
         Otherwise like :meth:`pre_transition`.
         """
-        return self._decorator(Phase.POST, states, priority)
+        return self._decorator(Phase.POST, states, priority, timeout)
 
-    def on_error(self, *, priority: int = 0) -> _OnError:
+    def on_error(self, *, priority: int = 0, timeout: float | None = None) -> _OnError:
         """Decorate a function that is called with ``(error, context)`` when a transition has failed.
 
         What it returns is the error context to go on with. ``fsm.on_error()(error, context)``, with both, returns the
         error context for an exception that ``handle`` raised just now, and calls :meth:`fail` for any other.
         """
-        return _OnError(self._decorator(Phase.ERROR, (), priority), self._report)
+        return _OnError(self._decorator(Phase.ERROR, (), priority, timeout), self._report)
 
     # Transitions
 
@@ -251,12 +254,14 @@ class FSMEngine:
             return None
         return copy_context(note.result)
 
-    def _decorator(self, phase: Phase, states: tuple[str, ...], priority: int) -> Callable[[F], F]:
+    def _decorator(
+        self, phase: Phase, states: tuple[str, ...], priority: int, timeout: float | None
+    ) -> Callable[[F], F]:
         if any(callable(each) for each in states):
             raise RegistrationError(f"{phase.value} is called before it decorates: write @fsm.{phase.value}(...)")
 
         def register(function: F) -> F:
-            self._phases.add(phase, function, states, priority)
+            self._phases.add(phase, function, states, priority=priority, timeout=timeout)
             self.chains_changed()
             return function
 
@@ -293,7 +298,12 @@ class FSMEngine:
             refuse_nested=self._refuse_nested,
             refuse_waiting=self._refuse_waiting,
             refuse_illegal=self._refuse_illegal,
-            step=lambda member, coroutine: self.callbacks.step_for(member.callback, coroutine),
+            step=lambda member, coroutine: self.callbacks.step_for(member.callback, coroutine, self),
+            on_thread=self._on_thread,
+            troubled=self.callbacks.health.troubled,
+            changes=self.callbacks.health.changes,
+            tell_changes=self.callbacks.health.step,
+            text=self.callbacks.failures.text,
             end=self._end,
             tell=self._tell_change,
             told=bool(self.callbacks.chain("on_state_change")),
@@ -301,9 +311,14 @@ class FSMEngine:
             recorder=self.callbacks.recorder,
             now=self.callbacks.clock.monotonic_ns,
             busy=self.callbacks.running_calls,
+            delivering=self.callbacks.running_deliveries,
             edition=self.callbacks.edition,
         )
         return compile_transition(target, sources, pre, post, support)
+
+    def _on_thread(self, member: Member, given: Context, source: str, target: str) -> CallbackStep:
+        call = partial(member.call, given, source, target, None)
+        return self.callbacks.step_on_thread(member.callback, call, self)
 
     def _steps(self, target: str, context: Context, notes: Notes | None, *, reset: bool) -> Steps[Context]:
         result: Context = yield from self._transition(target, reset=reset).steps(context, notes)

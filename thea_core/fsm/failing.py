@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import CoroutineType
 from typing import Any
 
 from thea_core.callbacks import flow
+from thea_core.callbacks.compiler import BREAKER_OPEN
 from thea_core.callbacks.history import Call, Failure, Shape
+from thea_core.callbacks.limits import CallbackStep
 from thea_core.callbacks.manager import CallbackManager
 from thea_core.callbacks.steps import Steps
-from thea_core.errors import ContextError, format_traceback
+from thea_core.errors import CallbackSkippedError, ContextError, format_traceback
 from thea_core.fsm.context import copy_context
 from thea_core.fsm.definition import Definition
 from thea_core.fsm.phases import Member, Phase, Phases
-from thea_core.fsm.verdicts import adopted
+from thea_core.fsm.verdicts import Judge, adopted
 from thea_core.types import Context
 
 __all__ = ["Failing"]
@@ -34,6 +37,7 @@ class Failing:
         self._state = definition.error
         self._phases = phases
         self._callbacks = callbacks
+        self._judge = Judge(callbacks)
         self._error = callbacks.hook("on_error")
         self._transition_error = callbacks.hook(Phase.ERROR.value)
 
@@ -52,6 +56,8 @@ class Failing:
             if not flow.running(self._error):  # a transition that fails within on_error is not told again
                 text = format_traceback(error)
                 yield from self._callbacks.fire("on_error", user_id=user_id, error=error, traceback=text)
+            if self._callbacks.health.changes:
+                yield self._callbacks.health.step()
         finally:
             flow.leave(frame)
         return work
@@ -62,17 +68,17 @@ class Failing:
         if not members or flow.running(self._transition_error):
             return work
         row = _Row(members, self._callbacks)
-        call = self._callbacks.begin_call()
+        edition = self._callbacks.begin_call()
         frame = flow.enter(self._transition_error)
         try:
             for member in members:
-                result, problem = yield from self._call(member, copy_context(work), source, target, error)
-                if problem is None and result is not None:
-                    try:
-                        work = adopted(result, work["user_id"], work["state"])
-                    except ContextError as unfit:
-                        problem = unfit
-                row.end_callback(None if problem is None else self._callbacks.contain(member.callback, problem))
+                ticket = self._judge.admit(member)
+                try:
+                    work, failure = yield from self._run_one(member, ticket, work, (source, target, error))
+                except BaseException:
+                    self._judge.release((member,), ticket)
+                    raise
+                row.end_callback(failure)
         except GeneratorExit:
             raise  # the garbage collector's doing, which may come while a lock of the recorder is held
         except BaseException:
@@ -80,23 +86,47 @@ class Failing:
             raise
         finally:
             flow.leave(frame)
-            self._callbacks.end_call(call)
+            self._callbacks.end_call(edition)
         row.record()
         return work
+
+    def _run_one(
+        self, member: Member, ticket: int, work: Context, about: tuple[str, str, BaseException]
+    ) -> Steps[tuple[Context, Failure | None]]:
+        """Call one error callback, and return the context to go on with, and how it failed."""
+        if ticket < 0:
+            return work, self._callbacks.contain(member.callback, CallbackSkippedError(BREAKER_OPEN))
+        result, problem = yield from self._call(member, copy_context(work), *about)
+        if problem is None and result is not None:
+            try:
+                work = adopted(result, work["user_id"], work["state"])
+            except ContextError as unfit:
+                problem = unfit
+        if problem is not None:
+            return work, self._callbacks.contain(member.callback, problem, ticket)
+        self._judge.succeed(member, 0, ticket, None)
+        return work, None
 
     def _call(
         self, member: Member, given: Context, source: str, target: str, error: BaseException
     ) -> Steps[tuple[Any, BaseException | None]]:
         """Call one error callback; what it raises comes back as a value, but for KeyboardInterrupt."""
-        try:
-            result = member.call(given, source, target, error)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as raised:
-            return None, raised
+        call = partial(member.call, given, source, target, error)
+        result: Any = None
         problem: BaseException | None = None
-        if type(result) is CoroutineType:
-            step = self._callbacks.step_for(member.callback, result)
+        step: CallbackStep | None = None
+        if member.callback.threaded:
+            step = self._callbacks.step_on_thread(member.callback, call)
+        else:
+            try:
+                result = call()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as raised:
+                return None, raised
+            if type(result) is CoroutineType:
+                step = self._callbacks.step_for(member.callback, result)
+        if step is not None:
             try:
                 result, problem = yield step
             except BaseException:  # the host's cancellation: what was begun must not go on

@@ -14,6 +14,7 @@ from thea_core.callbacks.hooks import suggestion
 from thea_core.callbacks.manager import CallbackManager
 from thea_core.errors import CallbackLimitError, RegistrationError
 from thea_core.fsm.definition import Definition
+from thea_core.markers import check_timeout
 from thea_core.types import Context
 
 __all__ = ["Member", "Phase", "Phases"]
@@ -57,8 +58,16 @@ class Phases:
         self._lock = threading.Lock()
         self._locals: dict[Phase, tuple[Callback, ...]] = dict.fromkeys(Phase, ())
 
-    def add(self, phase: Phase, function: Callable[..., Any], states: tuple[str, ...], priority: int) -> None:
-        """Add a local callback.
+    def add(
+        self,
+        phase: Phase,
+        function: Callable[..., Any],
+        states: tuple[str, ...] = (),
+        *,
+        priority: int = 0,
+        timeout: float | None = None,
+    ) -> None:
+        """Add a local callback, to be called for no longer than ``timeout`` seconds.
 
         Raises:
             RegistrationError: it does not fit, or a state is unknown.
@@ -66,6 +75,7 @@ class Phases:
         """
         if type(priority) is not int:
             raise RegistrationError(f"{phase.value}: priority must be a whole number, not {priority!r}")
+        check_timeout(phase.value, timeout)
         for state in states:
             if state not in self._definition:
                 raise RegistrationError(
@@ -83,6 +93,8 @@ class Phases:
             place=self._callbacks.next_place(priority),
             is_async=is_async(function),
             states=frozenset(states),
+            timeout=timeout,
+            ways=self._callbacks.local_ways,
         )
         with self._lock:
             self._refuse_too_many(phase, callback)

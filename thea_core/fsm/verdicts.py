@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import CoroutineType
 from typing import Any
 
@@ -29,38 +30,59 @@ class Judge:
         member: Member,
         position: int,
         result: Any,
-        before: tuple[Context, str, str],
+        before: tuple[Context, str, str, int],
         failures: list[Failure] | None,
     ) -> Verdict:
         """Judge what a callback returned, or changed in place.
 
-        ``before`` holds the working copy, and the user and state that it must have kept.
+        ``before`` holds the working copy, the user and state that it must have kept, and the ticket of its breaker.
         """
-        work, user_id, state = before
+        work, user_id, state, ticket = before
         try:
             if result is not None and result is not work:
                 return adopted(result, user_id, state), failures, None
             if member.local:
                 _keep(work, user_id, state)
         except ContextError as problem:
-            return work, *self.judge(member, position, problem, failures)
+            return work, *self.judge(member, position, problem, failures, ticket)
         return work, failures, None
 
     def judge(
-        self, member: Member, position: int, problem: BaseException, failures: list[Failure] | None
+        self, member: Member, position: int, problem: BaseException, failures: list[Failure] | None, ticket: int = 0
     ) -> tuple[list[Failure], BaseException | None]:
-        """Judge what a callback raised: a note in the row, and what ends the transition. KeyboardInterrupt passes."""
-        failure, ending = self._judged(member, problem)
+        """Judge what a callback raised: a note in the row, and what ends the transition. KeyboardInterrupt passes.
+
+        Where nobody has raised it, it says that the callback's time was up, or that it was not called.
+        """
+        failure, ending = self._judged(member, problem, ticket)
         return [*(failures or ()), failure._replace(position=position)], ending
 
-    def _judged(self, member: Member, problem: BaseException) -> tuple[Failure, BaseException | None]:
+    def admit(self, member: Member) -> int:
+        """Return a ticket of a plugin callback's breaker, or REFUSED."""
+        return 0 if member.callback.breaker is None else member.callback.breaker.admit()
+
+    def succeed(self, member: Member, position: int, ticket: int, failures: list[Failure] | None) -> None:
+        """Tell the breaker of a callback that it has ended well, if so."""
+        breaker = member.callback.breaker
+        if breaker is not None and not any(each.position == position for each in failures or ()):
+            breaker.succeed(ticket)
+
+    def release(self, members: Sequence[Member], ticket: int) -> None:
+        """Give back the ticket of one of the callbacks, which came to no end that tells anything."""
+        for breaker in {each.callback.breaker for each in members}:
+            if breaker is not None:
+                breaker.release(ticket)
+
+    def _judged(self, member: Member, problem: BaseException, ticket: int) -> tuple[Failure, BaseException | None]:
         if isinstance(problem, TransitionVeto):
+            if member.callback.breaker is not None:
+                member.callback.breaker.succeed(ticket)
             return Failure(0, "veto", self._callbacks.failures.text(problem)), problem
         if member.local:
             if isinstance(problem, KeyboardInterrupt):
                 raise problem
-            return Failure(0, "error", self._callbacks.failures.text(problem)), problem
-        failure = self._callbacks.contain(member.callback, problem)
+            return Failure(0, self._callbacks.outcome(problem), self._callbacks.failures.text(problem)), problem
+        failure = self._callbacks.contain(member.callback, problem, ticket)
         if member.callback.guard:
             return failure, GuardUnavailableError(member.callback.plugin, self._callbacks.failures.text(problem))
         return failure, None
