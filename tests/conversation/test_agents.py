@@ -203,6 +203,16 @@ class TestOfPlugins:
         assert driver.handle(world.router, "ana", "one").text == "1"
         assert "plugin 'bad'" in caplog.text
 
+    def test_the_secrets_are_taken_out_of_what_is_logged_of_it(
+        self, driver: Driver, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world.callbacks.failures.redact = lambda text: text.replace("hunter2", "***")
+        enable(world, Provider(says("hunter2", "", " ")), "bad")
+        detects(world, "one")
+        driver.handle(world.router, "ana", "one")
+        assert "the agent '***' has the intents" in caplog.text
+        assert "hunter2" not in caplog.text
+
     def test_an_asynchronous_agent_runs_on_its_plugins_loop(self, driver: Driver, world: World) -> None:
         class Here(AsyncAgent):
             async def handle(self, message: str, context: Any, turn: Any) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -30,6 +32,19 @@ class Exiting:
     @property
     def __class__(self) -> type:
         raise SystemExit(3)
+
+
+class Endless(Mapping[str, Any]):
+    """Has one key more, whoever counts them."""
+
+    def __getitem__(self, key: str) -> str:
+        return key
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str, itertools.count())
 
 
 class TestMerging:
@@ -69,7 +84,10 @@ class TestMerging:
             ([IntentMatch("a", 1.0, synonyms=[1])], r"synonyms \[1\]"),  # type: ignore[list-item]
             ([IntentMatch("a", 1.0, synonyms=itertools.repeat("b"))], "a list of str"),  # type: ignore[arg-type]
             ([IntentMatch("a", 1.0, slots=[1])], "slots that are list"),  # type: ignore[arg-type]
+            ([IntentMatch("a", 1.0, slots=())], "slots that are tuple"),  # type: ignore[arg-type]
             ([IntentMatch("a", 1.0, slots={"x": {1}})], "'slots'"),
+            ([IntentMatch("a", 1.0, slots=Endless())], "slots that are Endless"),
+            ([IntentMatch("a", 1.0, slots=MappingProxyType(Endless()))], "slots that are Endless"),
         ],
     )
     def test_what_is_malformed_is_left_out_and_logged(
@@ -91,6 +109,24 @@ class TestMerging:
     def test_one_malformed_match_does_not_spoil_the_others(self) -> None:
         found = merge([result([IntentMatch("a", 2.0), IntentMatch("b", 0.9)])], FailureLog())
         assert [each.intent for each in found] == ["b"]
+
+    @pytest.mark.parametrize(
+        "slots", [{}, None, MappingProxyType({}), {"day": "mon"}, MappingProxyType({"day": "mon"})]
+    )
+    def test_slots_are_a_dict_or_a_read_only_view_of_one(self, slots: Any) -> None:
+        (found,) = merge([result([IntentMatch("a", 1.0, slots=slots)])], FailureLog())
+        assert type(found.slots) is dict
+        assert found.slots == dict(slots or {})
+
+    def test_no_code_of_a_dict_of_the_plugins_own_runs(self) -> None:
+        class Own(dict[str, Any]):
+            def __bool__(self) -> bool:
+                raise SystemExit(3)
+
+            __iter__ = __len__ = keys = items = copy = __bool__  # type: ignore[assignment]
+
+        (found,) = merge([result([IntentMatch("a", 1.0, slots=Own(day="mon"))])], FailureLog())
+        assert found.slots == {"day": "mon"}
 
     def test_slots_are_copied(self) -> None:
         slots = {"days": ["mon"]}
@@ -164,6 +200,15 @@ class TestInATurn:
         world.echo()
         assert driver.handle(world.router, "ana", "echo").intent == "echo"
         assert world.events.of("on_error") == []
+
+    def test_the_secrets_are_taken_out_of_what_is_logged_of_a_malformed_match(
+        self, driver: Driver, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world.callbacks.failures.redact = lambda text: text.replace("hunter2", "***")
+        world.callbacks.register("detect_intents", lambda message: [IntentMatch("hunter2", 7)])
+        assert driver.handle(world.router, "ana", "hola").ok
+        assert "the IntentMatch of '***' has the score 7" in caplog.text
+        assert "hunter2" not in caplog.text
 
     def test_an_asynchronous_detector_counts(self, driver: Driver, world: World) -> None:
         async def detect_intents(message: str) -> list[IntentMatch]:

@@ -348,7 +348,8 @@ class TestErrors:
             driver.handle(world.router, "ana", "bad")
         (record,) = caplog.records
         assert (
-            record.getMessage() == "a turn failed in the state 'executing'; the user gets an apology (RuntimeError: no)"
+            record.getMessage()
+            == "a turn of the agent 'bad' failed in the state 'executing'; the user gets an apology (RuntimeError: no)"
         )
         assert record.exc_info is not None
 

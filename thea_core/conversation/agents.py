@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from thea_core.callbacks.binding import LOCAL, name_of
+from thea_core.callbacks.binding import LOCAL, is_async, name_of
 from thea_core.callbacks.chain import local_place
-from thea_core.callbacks.failures import FailureLog
 from thea_core.callbacks.forking import watch
 from thea_core.callbacks.registration import Registration
+from thea_core.callbacks.threads import MAX_LEFT_BEHIND
 from thea_core.conversation.agent_step import CallStep
 from thea_core.conversation.intents import CANCEL
 from thea_core.conversation.listing import listed
@@ -22,6 +25,8 @@ from thea_core.errors import RegistrationError
 from thea_core.types import Agent, AgentReply, Context, HookResult, Turn
 
 if TYPE_CHECKING:
+    from thea_core.callbacks.binding import Callback
+    from thea_core.callbacks.limits import Ways
     from thea_core.callbacks.manager import CallbackManager
     from thea_core.callbacks.steps import Steps
 
@@ -33,6 +38,7 @@ FALLBACK: Final = "fallback"
 """The name of the agent that answers where no intent was found, or nobody answers it."""
 
 _MAX_MISSED: Final = 1000
+_ENDING: Final = 1.0  # seconds
 
 
 class TextAgent:
@@ -57,6 +63,8 @@ class AgentEntry:
         agent: the agent.
         plugin: who brings it; ``"local"`` where no plugin does.
         resets: whether its answer ends the turn in the initial state.
+        is_async: whether calling its ``handle`` gives a coroutine.
+        ways: where it runs; None for an agent of the core, which runs in the turn.
     """
 
     name: str
@@ -64,6 +72,8 @@ class AgentEntry:
     agent: Agent
     plugin: str
     resets: bool = False
+    is_async: bool = False
+    ways: Ways | None = None
 
 
 class AgentTable:
@@ -122,14 +132,18 @@ class AgentTable:
 
 
 class Agents:
-    """Keeps the table of agents up to date with what is registered and which plugins are enabled. Thread-safe."""
+    """Keeps the table of agents up to date with what is registered and which plugins are enabled.
+
+    Each agent that is not the core's has threads of its own, and what it leaves behind is counted for itself; those of
+    a plugin that is bound to one thread run there. Thread-safe, fork-safe.
+    """
 
     def __init__(self, callbacks: CallbackManager, texts: Texts) -> None:
         self._callbacks = callbacks
-        self._failures = FailureLog()
-        watch(self._failures)
+        self._failures = callbacks.failures
         self._locks = Locks()
         self._local: tuple[AgentEntry, ...] = ()
+        self._of_plugins: list[AgentEntry] = []
         self._core = (
             AgentEntry(FALLBACK, (), TextAgent(FALLBACK, texts["fallback"]), LOCAL),
             AgentEntry(CANCEL, (CANCEL,), TextAgent(CANCEL, texts["cancelled"], (CANCEL,)), LOCAL, resets=True),
@@ -139,11 +153,12 @@ class Agents:
         self._asked: object = None  # which callbacks gave the results below
         self._results: list[HookResult] = []
         self._missed: set[str] = set()
+        watch(self)
 
     def register(self, agent: Agent) -> Registration:
         """Add an agent; see :meth:`thea_core.CoreRouter.register`."""
         try:
-            entry = _entry(agent, LOCAL)
+            entry = self._entry(agent, LOCAL)
         except (TypeError, ValueError) as error:
             raise RegistrationError(f"register: {error}") from None
         if any(each.name == entry.name for each in self._local):
@@ -172,8 +187,20 @@ class Agents:
             self._locks.give_back(self)
         return self._table
 
+    def close(self) -> None:
+        """Let the threads of all agents end as soon as they are idle; one that is needed afterwards is started anew."""
+        for each in (*self._local, *self._of_plugins):
+            _close(each)
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's threads, and what they left behind."""
+        for each in (*self._local, *self._of_plugins):
+            if each.ways is not None:
+                each.ways.after_fork_in_child()
+
     def _remove(self, entry: AgentEntry) -> None:
         self._local = tuple(each for each in self._local if each is not entry)
+        _close(entry)
 
     def _ask(self) -> Steps[None]:
         """Call ``provide_agents``, unless its callbacks are those that were called last."""
@@ -187,18 +214,27 @@ class Agents:
         before: list[AgentEntry] = []
         behind: list[AgentEntry] = []
         for result in self._results:
-            (before if self._precedes(result) else behind).extend(self._entries(result))
+            callback = self._callback(result)
+            first = callback is None or callback.place.key < local_place(0, 0).key
+            (before if first else behind).extend(self._entries(result, callback))
+        gone, self._of_plugins = self._of_plugins, [*before, *behind]
+        for each in gone:
+            if not any(each.ways is other.ways for other in self._of_plugins):
+                _close(each)
         return [*before, *self._local, *behind]
 
-    def _precedes(self, result: HookResult) -> bool:
-        """Whether a callback stands before a local one of priority 0 in the chain."""
+    def _callback(self, result: HookResult) -> Callback | None:
+        """Return the plugin's callback that gave a result; None where a local one did."""
         for each in self._callbacks.plugin_callbacks("provide_agents"):
             if each.plugin == result.plugin and each.name == result.callback:
-                return each.place.key < local_place(0, 0).key
-        return True  # a local callback
+                return each
+        return None
 
-    def _entries(self, result: HookResult) -> list[AgentEntry]:
+    def _entries(self, result: HookResult, callback: Callback | None) -> list[AgentEntry]:
         """Return what one callback gave, checked; what is malformed is left out, and logged as its failure."""
+        shared = None if callback is None or callback.ways is None else callback.ways
+        if shared is not None and not shared.threads.one:
+            shared = None
         entries = []
         try:
             values = _listed(result.value)
@@ -209,12 +245,22 @@ class Agents:
             return []
         for value in values:
             try:
-                entries.append(_entry(value, result.plugin))
+                entries.append(self._entry(value, result.plugin, shared))
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # the same for its attributes
                 self._failures.report(result.plugin, "provide_agents", result.callback, error)
         return entries
+
+    def _entry(self, agent: Any, plugin: str, ways: Ways | None = None) -> AgentEntry:
+        """Check an agent; raise what is wrong with it. One that was there before keeps its threads."""
+        name, intents = _checked(agent)
+        kept = (each.ways for each in self._of_plugins if each.agent is agent and each.plugin == plugin)
+        ways = ways or next(kept, None) or self._new_ways(name, plugin)
+        return AgentEntry(name, intents, agent, plugin, is_async=is_async(agent.handle), ways=ways)
+
+    def _new_ways(self, name: str, plugin: str) -> Ways:
+        return self._callbacks.new_ways(plugin, partial(_tell_crowded, name), partial(_tell_relieved, name))
 
 
 def _listed(value: Any) -> list[Any]:
@@ -224,8 +270,8 @@ def _listed(value: Any) -> list[Any]:
     return values
 
 
-def _entry(agent: Any, plugin: str) -> AgentEntry:
-    """Check an agent; raise what is wrong with it."""
+def _checked(agent: Any) -> tuple[str, tuple[str, ...]]:
+    """Return an agent's name and its intents, or raise what is wrong with it."""
     if inspect.isclass(agent):
         raise TypeError(f"{agent.__qualname__} is a class, not an agent; have you forgotten the '()'?")
     name = getattr(agent, "name", None)
@@ -238,7 +284,34 @@ def _entry(agent: Any, plugin: str) -> AgentEntry:
         raise TypeError(f"the agent {name!r} has the intents {intents!r}; each must be a str that is not blank")
     if not callable(getattr(agent, "handle", None)):
         raise TypeError(f"the agent {name!r} has no method handle(message, context, turn)")
-    return AgentEntry(name, tuple(intents), agent, plugin)
+    return name, tuple(intents)
+
+
+def _close(entry: AgentEntry) -> None:
+    """Let the agent's own threads end."""
+    if entry.ways is None or entry.ways.threads.one:
+        return
+    for thread in entry.ways.threads.close():
+        if thread is not threading.current_thread():
+            thread.join(_ENDING)  # it does no more than end
+
+
+def _tell_crowded(name: str) -> None:
+    _log(
+        logging.WARNING,
+        "%d answers of the agent %r hang whose time was up; it is not asked until one has come back",
+        MAX_LEFT_BEHIND,
+        name,
+    )
+
+
+def _tell_relieved(name: str) -> None:
+    _log(logging.INFO, "the agent %r is asked again: one of its answers that hung has come back", name)
+
+
+def _log(level: int, text: str, *arguments: object) -> None:
+    with suppress(Exception):  # a handler or filter of the host's that raises must not end a turn, or a thread
+        logger.log(level, text, *arguments)
 
 
 def _whose(entry: AgentEntry) -> str:

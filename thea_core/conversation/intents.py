@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from thea_core.callbacks.failures import FailureLog
-from thea_core.callbacks.forking import watch
 from thea_core.conversation.agent_step import CallStep
 from thea_core.conversation.listing import listed
 from thea_core.conversation.texts import Texts, shipped
@@ -16,6 +16,7 @@ from thea_core.fsm import copy_context
 from thea_core.types import Context, HookResult, IntentMatch
 
 if TYPE_CHECKING:
+    from thea_core.callbacks.failures import FailureLog
     from thea_core.callbacks.manager import CallbackManager
     from thea_core.callbacks.steps import Steps
 
@@ -97,8 +98,7 @@ class Detectors:
     def __init__(self, callbacks: CallbackManager, texts: Texts, *, min_score: float, margin: float) -> None:
         self._callbacks = callbacks
         self._cancel = CancelDetector(texts)
-        self._failures = FailureLog()
-        watch(self._failures)
+        self._failures = callbacks.failures
         self._min_score = min_score
         self._margin = margin
         self._seen: tuple[int, bool] | None = None  # an edition of the chains, and whether it has detectors
@@ -185,11 +185,13 @@ def _synonyms(match: IntentMatch) -> tuple[str, ...]:
 
 
 def _slots(match: IntentMatch) -> dict[str, Any]:
-    """Return the slots, copied at every depth and JSON-shaped."""
-    slots = match.slots
-    if not slots:
+    """Return the slots, copied at every depth and JSON-shaped; no code of a mapping of the plugin's own runs here."""
+    slots: Any = match.slots
+    if slots is None or (type(slots) is dict and not slots):
         return {}
-    if not isinstance(slots, Mapping):
-        raise TypeError(f"the IntentMatch of {match.intent!r} has slots that are {type(slots).__name__}, no mapping")
-    copied: dict[str, Any] = copy_context({"user_id": "", "state": "", "slots": dict(slots)})["slots"]
+    if type(slots) is MappingProxyType:
+        (slots,) = gc.get_referents(slots)  # to ask the proxy would be to ask what stands behind it
+    if not issubclass(type(slots), dict):  # not isinstance: an object may lie about its class
+        raise TypeError(f"the IntentMatch of {match.intent!r} has slots that are {type(slots).__name__}, no dict")
+    copied: dict[str, Any] = copy_context({"user_id": "", "state": "", "slots": slots})["slots"]
     return copied

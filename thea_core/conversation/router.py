@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,7 +25,6 @@ from thea_core.conversation.requests import read_request
 from thea_core.conversation.sessions import SessionManager
 from thea_core.conversation.texts import Texts
 from thea_core.conversation.turn import Parts, RunningTurn
-from thea_core.conversation.workers import Workers
 from thea_core.errors import DefinitionError, ReentrancyError
 from thea_core.fsm import FSMEngine
 from thea_core.types import Agent, Clock, Reply, Store
@@ -47,7 +47,6 @@ _HOOKS: Final = (
     *("on_message", "on_state_change", "on_error", "on_session_timeout", "on_intent_detected", "on_agent_delegated"),
     *("pre_transition", "post_transition", "on_transition_error", "detect_intents", "provide_agents"),
 )
-_AGENT_THREADS: Final = 64
 
 
 class CoreRouter:
@@ -68,6 +67,9 @@ class CoreRouter:
         min_score: an intent with a lower score is left to the fallback agent, 0 to 1.
         ambiguity_margin: intents whose scores are this close make the router ask which one is meant, 0 to 1.
         max_message: the longest message, in bytes of UTF-8.
+        agent_timeout: seconds after which a turn ends without its agent's answer, in an error; a synchronous agent runs
+            on a thread. None waits for as long as it takes, and ``handle_request`` then calls a synchronous agent in
+            its own thread.
         session_timeout: seconds of inactivity after which a session ends.
         sweep_interval: seconds between two looks for such sessions, by a thread that the first message starts.
         message_ids: seconds for which a handled ``message_id`` is remembered.
@@ -89,6 +91,7 @@ class CoreRouter:
         min_score: float = 0.5,
         ambiguity_margin: float = 0.1,
         max_message: int = 65536,
+        agent_timeout: float | None = 60.0,
         session_timeout: float = 1800.0,
         sweep_interval: float = 30.0,
         message_ids: float = 604800.0,
@@ -99,6 +102,7 @@ class CoreRouter:
         _check_share("min_score", min_score)
         _check_share("ambiguity_margin", ambiguity_margin)
         _check_bytes("max_message", max_message)
+        _check_limit("agent_timeout", agent_timeout)
         self.fsm = fsm_engine
         self.callbacks = callbacks = fsm_engine.callbacks
         self._clock = clock if clock is not None else callbacks.clock
@@ -125,7 +129,7 @@ class CoreRouter:
             agents=self._agents,
             detectors=Detectors(callbacks, own_texts, min_score=min_score, margin=ambiguity_margin),
             texts=own_texts,
-            workers=Workers("agents", _AGENT_THREADS),
+            agent_timeout=agent_timeout,
         )
         self._forbidden = frozenset([keeper, fsm_engine, *(callbacks.hook(name) for name in _HOOKS)])
         self._turns: set[RunningTurn | asyncio.Task[Reply]] = set()
@@ -209,8 +213,12 @@ class CoreRouter:
         return flow.running(self._parts.keeper)
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Stop the router's threads, within ``timeout`` seconds; whether they have ended. The store stays open."""
+        """Stop the router's threads, within ``timeout`` seconds; whether they have ended. The store stays open.
+
+        An agent that is still at work is left behind.
+        """
         self._parts.keeper.leases.stop()
+        self._agents.close()
         return self.sessions.stop(timeout)
 
     def after_fork_in_child(self) -> None:
@@ -263,6 +271,13 @@ def _check_share(name: str, value: object) -> None:
 def _check_bytes(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number of bytes, 1 or more, not {value!r}")
+
+
+def _check_limit(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a number of seconds greater than 0, or None for no limit, not {value!r}")
 
 
 def _memory_store(clock: Clock, entropy: Callable[[int], bytes]) -> Store:

@@ -12,8 +12,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from thea_core.callbacks import flow
 from thea_core.callbacks.failures import short_text
-from thea_core.conversation.agent_step import AgentStep
+from thea_core.conversation.agent_step import ask
 from thea_core.conversation.agents import FALLBACK, AgentEntry, Agents, AgentTable
 from thea_core.conversation.choice import Choice
 from thea_core.conversation.decision import Decision, Waiting, decide, read_pending
@@ -24,7 +25,6 @@ from thea_core.conversation.requests import Request
 from thea_core.conversation.sessions import SessionManager
 from thea_core.conversation.texts import Texts
 from thea_core.conversation.work import MAX_TEXT, Scope, Work, dump_context, end_session, load_context
-from thea_core.conversation.workers import Workers
 from thea_core.errors import (
     CommitRefusedError,
     ContextError,
@@ -58,7 +58,7 @@ class Parts:
     agents: Agents
     detectors: Detectors
     texts: Texts
-    workers: Workers
+    agent_timeout: float | None
 
 
 class _Said(NamedTuple):
@@ -94,6 +94,7 @@ class RunningTurn:
         self._message_id = request.message_id or parts.keeper.entropy(16).hex()
         self._initial = parts.fsm.definition.initial
         self._owned: dict[str, Any] = {}
+        self._failing: str | None = None  # the agent whose failure ends the turn
         self.outside: BaseException | None = None
         self.given_up = False
 
@@ -225,7 +226,7 @@ class RunningTurn:
     def _failed(self, error: BaseException) -> Steps[_Outcome]:
         """Report ``error``, once, and come to rest."""
         fsm, work = self._parts.fsm, self._work
-        fsm.callbacks.failures.report_turn(work.context["state"], error)
+        fsm.callbacks.failures.report_turn(work.context["state"], error, self._failing)
         work.drop_saved()
         self._owned["pending"] = None
         try:
@@ -332,16 +333,15 @@ class RunningTurn:
         timestamp = request.timestamp
         turn = Turn(self._user_id, self._session_id, self._message_id, timestamp, self._attempt)
         arguments = request.message, copy_context(self._work.context), turn
-        value, error = yield AgentStep(entry.agent, entry.plugin, arguments, parts.fsm.callbacks.loops, parts.workers)
+        around = tuple(flow.running_keys(stack=parts.fsm.callbacks.busy))
+        answer, error = yield from ask(entry, arguments, parts.agent_timeout, around)
         if error is not None:
+            self._failing = entry.name
             if self.given_up and type(error).__name__ == "CancelledError":
                 self.outside = error  # the host's loop has cancelled the agent too
             raise error
-        answer = AgentReply(value) if isinstance(value, str) else value
-        if not isinstance(answer, AgentReply) or not isinstance(answer.text, str):
-            raise TypeError(f"the agent {entry.name!r} must return an AgentReply or a str, not {_described(value)}")
         self._work.adopt(self._returned(entry, answer.context))
-        return answer
+        return answer  # type: ignore[no-any-return]
 
     def _returned(self, entry: AgentEntry, context: Context | None) -> Context:
         """Check the context that an agent returned; what is the router's stays as it was."""
@@ -386,9 +386,3 @@ class RunningTurn:
     def _adopt_saved(self) -> None:
         if self._work.has_saved:
             self._work.adopt(dict(self._work.context))
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, AgentReply):
-        return f"an AgentReply whose text is {type(value.text).__name__}"
-    return type(value).__name__

@@ -1,4 +1,4 @@
-"""Daemon threads for what must not block an event loop: store calls, and synchronous agents.
+"""Daemon threads for what must not block an event loop: store calls.
 
 The default executor of asyncio is not used: its threads are joined at exit, so that one call that hangs would keep the
 process alive.
