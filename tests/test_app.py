@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -15,13 +18,18 @@ from thea_core import (
     ConfigError,
     DefinitionError,
     GuardRequiredError,
+    IntentMatch,
     LifeCycleError,
     PluginLoadError,
     ReentrancyError,
     StoreUnavailableError,
     Thea,
     hookimpl,
+    hookspec,
 )
+from thea_core.app import _to_the_end
+from thea_core.callbacks.event_json import decode
+from thea_core.callbacks.steps import drive
 from thea_core.config import Config
 from thea_core.plugins.status import StatusFile
 from thea_core.storage.memory import MemoryStore
@@ -42,7 +50,7 @@ def no_threads_are_left():
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        if thread.name not in ("thea-agents", "thea-leases", "thea-store"):
+        if thread.name not in ("thea-leases", "thea-store"):
             thread.join(10)
             assert not thread.is_alive(), thread.name
 
@@ -436,7 +444,8 @@ class TestFailedStart:
                 await asyncio.Event().wait()
 
         async def live():
-            thea = Thea(MEMORY, plugins=[first, Waiting("waiting")])
+            config = {**MEMORY, "plugins": {"startup_timeout": "none"}}  # else loading waits, too
+            thea = Thea(config, plugins=[first, Waiting("waiting")])
             start = thea.astart()
             start.send(None)
             start.close()
@@ -576,6 +585,83 @@ class TestClose:
         thea.close(timeout=0.01)
         go_on.set()
         assert "the store did not come to its end in time" in caplog.text
+
+    @pytest.mark.parametrize("held", ["on_message", "on_shutdown"])
+    def test_where_its_caller_is_cancelled_all_is_brought_to_its_end(self, held):
+        entered, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+        class Closing(MemoryStore):
+            def close(self):
+                closed.set()
+
+        class Holding(Recording):
+            @hookimpl
+            def create_store(self, url):
+                return Closing(clock=FakeClock())
+
+            @hookimpl(timeout=None)
+            def on_message(self):
+                self.hold("on_message")
+
+            @hookimpl
+            def on_shutdown(self, timeout):
+                super().on_shutdown(timeout)
+                self.hold("on_shutdown")
+
+            def hold(self, hook):
+                if hook == held:
+                    entered.set()
+                    assert go_on.wait(10)
+
+        async def main():
+            await thea.astart()
+            turn = asyncio.create_task(asyncio.to_thread(thea.handle_request, "ana", "hola"))
+            await asyncio.to_thread(entered.wait, 10) if held == "on_message" else await turn
+            closing = asyncio.create_task(thea.aclose(20))
+            await asyncio.to_thread(entered.wait, 10)
+            await asyncio.sleep(0)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            assert (repr(thea), closed.is_set()) == ("<Thea: closing>", False)
+            go_on.set()
+            await thea.aclose(20)
+            assert (repr(thea), closed.is_set()) == ("<Thea: closed>", True)
+            await turn
+
+        plugin = Holding("plugin")
+        thea = Thea({"store": {"url": "own:"}}, plugins=[plugin])
+        asyncio.run(main())
+        assert [each[0] for each in plugin.notes] == ["start", "stop"]
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError()])
+    def test_a_wait_that_is_interrupted_is_gone_on_with_elsewhere(self, error):
+        class Interrupted:
+            raised = False
+
+            def wait(self):
+                if not self.raised:
+                    self.raised = True
+                    raise error
+                return "waited"
+
+        done = threading.Event()
+
+        def ending():
+            try:
+                seen.append((yield Interrupted()))
+            except ValueError:  # nobody was interrupted: the wait itself has failed
+                seen.append("failed")
+            done.set()
+
+        seen = []
+        if isinstance(error, KeyboardInterrupt):
+            with pytest.raises(KeyboardInterrupt):
+                drive(_to_the_end(ending()))
+        else:
+            drive(_to_the_end(ending()))
+        assert done.wait(10)
+        assert seen == ["waited" if isinstance(error, KeyboardInterrupt) else "failed"]
 
     def test_loops_of_local_callbacks_are_stopped(self):
         with Thea(MEMORY) as thea:
@@ -717,6 +803,118 @@ class TestClose:
         assert repr(thea) == "<Thea: closed>"
 
 
+class TestLimits:
+    """What the configuration says of how long things may take reaches them."""
+
+    class Detecting(Recording):
+        @hookimpl(timeout=None)
+        def detect_intents(self):
+            return [IntentMatch("anything", 1.0)]
+
+    def test_an_agent_that_takes_too_long_ends_in_an_apology(self):
+        go_on, told = threading.Event(), []
+        config = {**MEMORY, "conversation": {"agent_timeout": "20ms"}}
+        with Thea(config, plugins=[self.Detecting("detecting")]) as thea:
+            thea.router.register(AskingAgent(lambda: go_on.wait(10)))
+            thea.callbacks.register("on_error", lambda error: told.append(str(error)))
+            reply = thea.handle_request("ana", "hola")
+            assert (reply.ok, reply.context["state"]) == (False, "idle")
+            go_on.set()
+        assert told == ["the agent 'asking' did not come back within 0.02 s ([conversation] agent_timeout)"]
+
+    def test_without_a_limit_an_agent_answers_in_the_callers_thread(self):
+        with Thea({**MEMORY, "conversation": {"agent_timeout": "none"}}, plugins=[self.Detecting("detecting")]) as thea:
+            thea.router.register(AskingAgent(threading.get_ident))
+            assert thea.handle_request("ana", "hola").text == str(threading.get_ident())
+
+    @pytest.mark.parametrize("sync", [True, False])
+    def test_a_detector_that_takes_too_long_is_left_behind_and_the_others_count(self, sync):
+        go_on = threading.Event()
+
+        class Hanging(Recording):
+            @hookimpl(priority=1)
+            def detect_intents(self):
+                go_on.wait(10)
+
+        class AsyncHanging(Recording):
+            @hookimpl(priority=1)
+            async def detect_intents(self):
+                await asyncio.Event().wait()
+
+        plugins = [(Hanging if sync else AsyncHanging)("hanging"), self.Detecting("detecting")]
+        with Thea({**MEMORY, "conversation": {"detect_timeout": "20ms"}}, plugins=plugins) as thea:
+            thea.router.register(AskingAgent(lambda: "here"))
+            assert thea.handle_request("ana", "hola").text == "here"
+            rows = [(each.plugin, each.outcome) for each in thea.callbacks.history if each.hook == "detect_intents"]
+            assert rows == [("hanging", "timeout"), ("detecting", "ok")]
+            go_on.set()
+
+    def test_a_local_detector_has_no_limit_and_runs_in_the_turn(self):
+        seen = []
+        with Thea({**MEMORY, "conversation": {"detect_timeout": "20ms"}}) as thea:
+            thea.callbacks.register("detect_intents", lambda message: seen.append(threading.get_ident()))
+            thea.handle_request("ana", "hola")
+        assert seen == [threading.get_ident()]
+
+    def test_a_plugin_that_never_says_its_agents_has_none_and_the_others_have_theirs(self, caplog):
+        go_on = threading.Event()
+
+        class Hanging(Recording):
+            @hookimpl(priority=1)
+            def provide_agents(self):
+                go_on.wait(10)
+
+        class Providing(self.Detecting):
+            @hookimpl(timeout=None)
+            def provide_agents(self):
+                return [AskingAgent(lambda: "here")]
+
+        config = {**MEMORY, "callbacks": {"timeout": "20ms"}}
+        with Thea(config, plugins=[Hanging("hanging"), Providing("providing")]) as thea:
+            assert thea.handle_request("ana", "hola").text == "here"
+            go_on.set()
+        (record,) = [each for each in caplog.records if "provide_agents" in each.getMessage()]
+        assert "plugin 'hanging', callback" in record.getMessage()
+        assert "did not come back within 0.02 s" in record.getMessage()
+
+    def test_a_plugin_that_does_not_start_is_left_out_from_async_code_too(self, caplog):
+        async def main():
+            class Hanging(Recording):
+                @hookimpl
+                async def on_startup(self, app):
+                    await asyncio.Event().wait()
+
+            config = {**MEMORY, "plugins": {"startup_timeout": "500ms"}}
+            async with Thea(config, plugins=[Hanging("hanging"), Recording("other")]) as thea:
+                assert (await thea.ahandle_request("ana", "hola")).ok
+                return {each.name: each.state for each in thea.plugins}
+
+        assert asyncio.run(main()) == {"hanging": "failed", "other": "running"}
+        assert "its on_startup did not come back within 0.5 s ([plugins] startup_timeout)" in caplog.text
+
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    def test_a_plugin_that_does_not_shut_down_is_left_behind(self, caplog, asynchronous):
+        go_on = threading.Event()
+
+        class Hanging(Recording):
+            @hookimpl
+            def on_shutdown(self, timeout):
+                go_on.wait(10)
+
+        class AsyncHanging(Recording):
+            @hookimpl
+            async def on_shutdown(self):
+                await asyncio.Event().wait()
+
+        other = Recording("other")
+        thea = Thea(MEMORY, plugins=[other, (AsyncHanging if asynchronous else Hanging)("hanging")])
+        thea.start()
+        thea.close(timeout=0.02)
+        go_on.set()
+        assert "its on_shutdown is still running" in caplog.text
+        assert [each[0] for each in other.notes] == ["start", "stop"]
+
+
 class Guard(Recording):
     @hookimpl
     def on_startup(self, app):
@@ -796,3 +994,97 @@ def test_states_that_the_definition_has_not_are_told():
     with Thea(MEMORY, plugins=[Limited()]) as thea:
         [info] = thea.plugins
         assert "did you mean processing?" in info.reason
+
+
+class TestRecording:
+    def recorded(self, path):
+        return [decode(json.loads(line)) for line in path.read_text(encoding="ascii").splitlines()]
+
+    def test_the_environment_may_ask_for_the_events(self, elsewhere):
+        with Thea(MEMORY, environ={"THEA_RECORD": "events.jsonl"}) as thea:
+            thea.handle_request("ana", "hola")
+        events = self.recorded(elsewhere / "events.jsonl")
+        assert events[0].hook == "on_message"
+        assert {each.hook for each in events} == {"on_message", "on_state_change", "on_agent_delegated"}
+        assert len({each.arguments["event_id"] for each in events}) == len(events)
+        assert len({each.arguments["session_id"] for each in events}) == 1
+        assert "ana" not in (elsewhere / "events.jsonl").read_text(encoding="ascii")
+
+    def test_what_is_personal_is_there_where_it_is_asked_for(self, elsewhere):
+        environ = {"THEA_RECORD": "events.jsonl", "THEA_RECORD_MESSAGES": "1", "THEA_RECORD_USER_IDS": "1"}
+        with Thea(MEMORY, environ=environ) as thea:
+            thea.handle_request("ana", "hola")
+        first = self.recorded(elsewhere / "events.jsonl")[0]
+        assert (first.arguments["user_id"], first.arguments["message"], first.left_out) == ("ana", "hola", 0)
+
+    def test_events_are_kept_from_on_startup_to_on_shutdown(self, elsewhere):
+        class Shop:
+            name = "shop"
+
+            @hookimpl
+            def provide_hookspecs(self):
+                class Specifications:
+                    @hookspec
+                    def on_order(self, thing):
+                        pass
+
+                return Specifications
+
+            @hookimpl
+            def on_startup(self, app):
+                self.app = app
+                app.callbacks.trigger("on_order", thing=1)
+
+            @hookimpl
+            def on_shutdown(self):
+                self.app.callbacks.trigger("on_order", thing=2)
+
+        with Thea(MEMORY, plugins=[Shop()], environ={"THEA_RECORD": "events.jsonl"}):
+            pass
+        events = self.recorded(elsewhere / "events.jsonl")
+        assert [each.arguments["thing"] for each in events] == [1, 2]
+
+    def test_the_secrets_of_the_configuration_are_not_in_errors(self, elsewhere):
+        def fail():
+            raise LookupError("no door for hunter2")
+
+        environ = {"THEA_RECORD": "events.jsonl", "THEA_RECORD_MESSAGES": "1", "PASSWORD": "hunter2"}
+        config = {**MEMORY, "plugins": {"door": {"settings": {"password": "${PASSWORD}"}}}}
+        with Thea(config, environ=environ) as thea:
+            thea.callbacks.register("detect_intents", lambda message: [IntentMatch("anything", 1.0)])
+            thea.router.register(AskingAgent(fail))
+            thea.handle_request("ana", "hola")
+        text = (elsewhere / "events.jsonl").read_text(encoding="ascii")
+        assert "no door for ***" in text
+        assert "hunter2" not in text
+
+    def test_a_file_that_cannot_be_written_stops_nothing(self, caplog):
+        with Thea(MEMORY, environ={"THEA_RECORD": "missing/events.jsonl"}) as thea:
+            assert thea.handle_request("ana", "hola").ok
+        assert "events cannot be kept" in caplog.text
+
+    def test_what_is_wrong_is_told_before_anything_starts(self):
+        with pytest.raises(ConfigError, match="THEA_RECORD_LIMIT"):
+            Thea(MEMORY, environ={"THEA_RECORD": "events.jsonl", "THEA_RECORD_LIMIT": "much"})
+
+    def test_one_that_is_never_started_writes_nothing(self, elsewhere):
+        Thea(MEMORY, environ={"THEA_RECORD": "events.jsonl"}).close()
+        assert list(elsewhere.iterdir()) == []
+
+
+FORGOTTEN = """
+from thea_core import Thea
+
+def running():
+    with Thea({"store": {"url": "memory:"}}) as thea:
+        yield thea
+
+forgotten = running()
+print(next(forgotten).handle_request("ana", "hola").ok)
+"""
+
+
+def test_one_that_is_forgotten_until_the_interpreter_ends_does_not_hold_it_up():
+    """No thread begins to run any more then, and to wait for one would be to wait for ever."""
+    ended = subprocess.run([sys.executable, "-c", FORGOTTEN], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr

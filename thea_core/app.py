@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from thea_core.callbacks.steps import Steps
+    from thea_core.callbacks.record_file import RecordWriter
+    from thea_core.callbacks.steps import Step, Steps
+    from thea_core.callbacks.tape import Tape
     from thea_core.config import Config
     from thea_core.conversation.contexts import ContextManager
     from thea_core.conversation.router import CoreRouter
@@ -58,8 +62,8 @@ class Thea:
             not given. No file is read: see :meth:`from_config`.
         plugins: plugins made by the application's own code: instances, or modules.
         store: where conversations are kept, in place of ``[store] url``. It is not closed with the application.
-        environ: the environment: what ``"${NAME}"`` means, ``THEA_NO_PLUGINS`` and ``THEA_WITHOUT_GUARDS``. The
-            process's own, if not given.
+        environ: the environment: what ``"${NAME}"`` means, ``THEA_NO_PLUGINS``, ``THEA_WITHOUT_GUARDS``, and
+            ``THEA_RECORD`` with its like. The process's own, if not given.
         no_plugins: start without any plugin; refused where a guard is enabled.
         without_guards: start without those guards that are switched off by ``no_plugins`` or cannot be started.
         clock: where time comes from.
@@ -98,9 +102,11 @@ class Thea:
             no_plugins=no_plugins or switch(environ, "THEA_NO_PLUGINS"),
             without_guards=without_guards or switch(environ, "THEA_WITHOUT_GUARDS"),
         )
+        self._tape = _tape(self.callbacks, environ)
         self._given_store = store
         self._store: Store | None = store
         self._router: CoreRouter | None = None
+        self._record: RecordWriter | None = None
         self._state = "new"
         self._lock = threading.Lock()
         self._turns: set[flow.Frame] = set()
@@ -202,7 +208,7 @@ class Thea:
     # Life
 
     def start(self) -> None:
-        """Load the plugins, open the store, start the plugins, and the sweeper of sessions.
+        """Open the record of calls, load the plugins, open the store, start the plugins, and the sweeper of sessions.
 
         Where it fails, all that was started is shut down again before the error is raised.
 
@@ -223,7 +229,7 @@ class Thea:
         """Bring everything to its end, under one deadline. Idempotent; what fails meanwhile is logged.
 
         New messages are refused, and those under way get half of the time. Then the sweeper is stopped, the plugins are
-        shut down, the last one first, event loops are stopped, and the store is closed.
+        shut down, the last one first, event loops are stopped, and store and record are closed.
 
         Args:
             timeout: seconds in all.
@@ -234,7 +240,10 @@ class Thea:
         drive(self._close(timeout))
 
     def aclose(self, timeout: float = 5.0) -> Coroutine[Any, Any, None]:
-        """Do the same as :meth:`close`, from async code."""
+        """Do the same as :meth:`close`, from async code.
+
+        A caller that is cancelled is let go; a thread does the rest, and another call waits for it.
+        """
         return adrive(self._close(timeout))
 
     def __enter__(self) -> Self:
@@ -288,7 +297,7 @@ class Thea:
             drive(self._bring_down(0.0))
             raise
         except BaseException:
-            yield from self._bring_down(5.0)
+            yield from _to_the_end(self._bring_down(5.0))
             raise
         finally:
             flow.leave(frame)
@@ -301,7 +310,10 @@ class Thea:
         raise LifeCycleError("the application was closed while it was being started")
 
     def _bring_up(self) -> Steps[None]:
+        self._record = _record(self.config, self.callbacks)
         yield from self.plugins.load()
+        if self._tape is not None:
+            self._tape.attach(self.callbacks)
         if self._store is None:
             self._store = yield from self._open_store(self.config.store.url)
         self._router = _router(self.config, self.fsm, self._store)
@@ -324,7 +336,7 @@ class Thea:
         with self._lock:
             before, self._state = self._state, "closed" if self._state == "closed" else "closing"
         if before in ("new", "running"):
-            yield from self._bring_down(left())
+            yield from _to_the_end(self._bring_down(left()))
         else:
             yield Until(lambda: self._state == "closed", left())
 
@@ -340,7 +352,11 @@ class Thea:
             yield from self._end("an event loop", lambda rest: self.callbacks.close(rest) == 0, left)
             if self._store is not None and self._given_store is None:
                 yield from self._end("the store", lambda _rest: self._close_store(), left)
+            if self._record is not None:
+                yield from self._end("the record", self._record.close, left)
         finally:
+            if self._tape is not None:
+                self._tape.close()
             self._state = "closed"
 
     def _in_turns(self) -> bool:
@@ -404,9 +420,35 @@ def _config(config: Config | Mapping[str, Any] | None, environ: Mapping[str, str
 
 def _engine(config: Config, clock: Clock | None) -> tuple[CallbackManager, FSMEngine]:
     table = config.fsm.definition()
-    callbacks = CallbackManager(history_size=config.callbacks.history_size, clock=clock)
+    settings = config.callbacks
+    callbacks = CallbackManager(
+        history_size=settings.history_size,
+        timeout=_limit(settings.timeout),
+        timeouts={"detect_intents": _limit(config.conversation.detect_timeout)},
+        breaker_failures=settings.breaker_failures,
+        breaker_seconds=settings.breaker_seconds,
+        clock=clock,
+    )
     definition = None if table is None else Definition.from_mapping(table)
     return callbacks, FSMEngine(definition, callbacks=callbacks, max_callbacks=config.fsm.max_callbacks)
+
+
+def _limit(seconds: float) -> float | None:
+    """Return a time limit as the parts take it: None for none."""
+    return None if seconds == math.inf else seconds
+
+
+def _record(config: Config, callbacks: CallbackManager) -> RecordWriter | None:
+    """Begin to write down the calls, where the configuration names a file for them."""
+    from pathlib import Path
+
+    if config.callbacks.record is None:
+        return None
+    from thea_core.callbacks.record_file import RecordWriter
+
+    writer = RecordWriter(Path(config.callbacks.record), clock=callbacks.clock, redact=callbacks.failures.redact)
+    writer.attach(callbacks)
+    return writer
 
 
 def _plugins(
@@ -429,8 +471,25 @@ def _plugins(
         states=fsm.definition.states,
         no_plugins=no_plugins,
         without_guards=without_guards,
+        startup_timeout=_limit(config.plugins.startup_timeout),
         status_file=None if config.source is None else StatusFile(config.source.parent),
     )
+
+
+def _tape(callbacks: CallbackManager, environ: Mapping[str, str]) -> Tape | None:
+    """Return what keeps the events, where the environment asks for it."""
+    from thea_core.config.recording import recording
+
+    wanted = recording(environ)
+    if wanted is None:
+        return None
+    from thea_core.callbacks.privacy import Redaction
+    from thea_core.callbacks.tape import Tape
+
+    redaction = Redaction(
+        key=wanted.key, messages=wanted.messages, user_ids=wanted.user_ids, secrets=callbacks.failures.redact
+    )
+    return Tape(wanted.path, redaction, wanted.limit)
 
 
 def _router(config: Config, fsm: FSMEngine, store: Store) -> CoreRouter:
@@ -445,10 +504,30 @@ def _router(config: Config, fsm: FSMEngine, store: Store) -> CoreRouter:
         min_score=conversation.min_score,
         ambiguity_margin=conversation.ambiguity_margin,
         max_message=conversation.max_message,
+        agent_timeout=_limit(conversation.agent_timeout),
         session_timeout=config.sessions.timeout,
         sweep_interval=config.sessions.sweep_interval,
         message_ids=config.store.message_ids,
     )
+
+
+def _to_the_end(steps: Steps[None], step: Step | None = None) -> Steps[None]:
+    """Run steps, from ``step`` on; where whoever waits for them is cancelled or interrupted, a thread does the rest."""
+    try:
+        step = step or next(steps)
+        while True:
+            try:
+                result = yield step
+            except Exception as error:
+                step = steps.throw(error)
+            except BaseException:
+                rest = partial(copy_context().run, drive, _to_the_end(steps, step))
+                threading.Thread(target=rest, name="thea-closing", daemon=True).start()
+                raise
+            else:
+                step = steps.send(result)
+    except StopIteration:
+        return
 
 
 def _told(state: str) -> str:

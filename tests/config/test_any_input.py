@@ -24,7 +24,7 @@ KEYS = st.sampled_from(
     )
 )
 SCALARS = st.one_of(
-    st.sampled_from(["${S}", "${MISSING}", "${MISSING:-1}", "memory:", "veto", "x", "1h", ""]),
+    st.sampled_from(["${S}", "${MISSING}", "${MISSING:-1}", "memory:", "veto", "none", "x", "1h", ""]),
     st.integers(-2, 10**30),
     st.booleans(),
     st.floats(),

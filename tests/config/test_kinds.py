@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -75,7 +76,13 @@ def problems(**sections: Any) -> list[str]:
         ("conversation", "texts", {"apolgy": "x"}, "did you mean: apology?"),
         ("conversation", "texts", {"es": "x"}, "a table of the texts in this language"),
         ("conversation", "texts", {"es": {"apolgy": "x"}}, "did you mean: apology?"),
+        ("conversation", "detect_timeout", "never", 'or "none" for no limit'),
+        ("conversation", "agent_timeout", True, 'or "none" for no limit'),
+        ("callbacks", "timeout", 0, "more than 0"),
+        ("callbacks", "timeout", float("inf"), 'or "none" for no limit'),
         ("callbacks", "history_size", -1, "a whole number from 0"),
+        ("callbacks", "breaker_failures", 0, "a whole number from 1 to 1000000"),
+        ("callbacks", "breaker_seconds", "none", "a duration such as"),
         ("fsm", "initial", "", "a string that is not empty"),
         ("fsm", "final", "idle", "an array of strings"),
         ("fsm", "final", ["idle", "idle"], 'keep "idle" once'),
@@ -87,6 +94,13 @@ def problems(**sections: Any) -> list[str]:
         ("plugins", "enabled", ["modules"], "are keys of [plugins] and cannot be names"),
         ("plugins", "enabled", {"priority": 1}, "an array of strings"),
         ("plugins", "modules", ["my-app"], "the dotted name of a module"),
+        ("plugins", "startup_timeout", {"priority": 1}, 'or "none" for no limit'),
+        ("plugins", "enabled", ["startup_timeout"], "are keys of [plugins] and cannot be names"),
+        ("plugins", "x", {"timeout": None}, 'or "none" for no limit'),
+        ("plugins", "x", {"delivery": "durable"}, "valid: background, inline"),
+        ("plugins", "x", {"delivery": "backgroud"}, "did you mean: background?"),
+        ("plugins", "x", {"queue_size": 0}, "a whole number from 1"),
+        ("plugins", "x", {"flush_interval": "none"}, "a duration such as"),
         ("plugins", "x", {"priority": "high"}, "a whole number"),
         ("plugins", "x", {"priority": True}, "a whole number"),
         ("plugins", "x", {"required": "yes"}, "true or false"),
@@ -116,6 +130,39 @@ def test_values_of_every_kind_are_read() -> None:
     assert config.fsm.transitions == {"a": ["b"], "*": ["error_handler"]}
     assert config.plugins.modules == ["my.app"]
     assert config.plugins.entry("a").priority == -5
+
+
+LIMITS = [
+    ("callbacks", "timeout"),
+    ("conversation", "detect_timeout"),
+    ("conversation", "agent_timeout"),
+    ("plugins", "startup_timeout"),
+]
+
+
+@pytest.mark.parametrize(("section", "key"), LIMITS)
+@pytest.mark.parametrize(("value", "seconds"), [("none", math.inf), ("${T}", math.inf), ("500ms", 0.5), (3, 3)])
+def test_a_limit_is_a_duration_or_switched_off(section: str, key: str, value: object, seconds: float) -> None:
+    config = Config.from_mapping({section: {key: value}}, environ={"T": "none"})
+    assert getattr(getattr(config, section), key) == seconds
+
+
+@pytest.mark.parametrize(
+    ("table", "timeout"), [({}, None), ({"timeout": "none"}, math.inf), ({"timeout": "250ms"}, 0.25)]
+)
+def test_a_plugins_limit_tells_switched_off_from_not_given(table: dict[str, Any], timeout: float | None) -> None:
+    assert Config.from_mapping({"plugins": {"x": table}}).plugins.entry("x").timeout == timeout
+
+
+def test_how_a_plugin_gets_events_is_read() -> None:
+    table = {"delivery": "background", "queue_size": 5, "flush_interval": "250ms"}
+    plugin = Config.from_mapping({"plugins": {"x": table}}).plugins.entry("x")
+    assert (plugin.delivery, plugin.queue_size, plugin.flush_interval) == ("background", 5, 0.25)
+
+
+def test_a_limit_that_does_not_fit_is_mended_with_one_that_does() -> None:
+    (text,) = problems(plugins={"x": {"timeout": "half a second"}})
+    assert 'write timeout = "500ms"' in text
 
 
 def test_a_file_without_a_scheme_gets_one() -> None:

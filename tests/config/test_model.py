@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pprint
 from dataclasses import FrozenInstanceError
 
@@ -17,8 +18,11 @@ def test_the_defaults_are_those_of_the_reference() -> None:
     assert (config.sessions.timeout, config.sessions.sweep_interval) == (1800, 30)
     assert (config.conversation.language, config.conversation.max_message) == ("en", 65536)
     assert (config.conversation.min_score, config.conversation.ambiguity_margin) == (0.5, 0.1)
-    assert config.callbacks.history_size == 1000
+    assert (config.conversation.detect_timeout, config.conversation.agent_timeout) == (2, 60)
+    assert (config.callbacks.timeout, config.callbacks.history_size) == (2, 1000)
+    assert (config.callbacks.breaker_failures, config.callbacks.breaker_seconds) == (5, 30)
     assert (config.plugins.enabled, config.plugins.modules, config.plugins.entries) == ([], [], {})
+    assert config.plugins.startup_timeout == 10
 
 
 def test_it_cannot_be_changed() -> None:
@@ -58,6 +62,12 @@ def test_the_text_of_a_language_wins_over_that_of_all() -> None:
 
 def test_a_plugin_without_a_table_has_the_defaults() -> None:
     assert Config().plugins.entry("x") == PluginConfig()
+    assert (PluginConfig().timeout, PluginConfig().delivery) == (None, None)
+    assert (PluginConfig().queue_size, PluginConfig().flush_interval) == (2048, 5)
+
+
+def test_a_limit_that_is_switched_off_is_printed_as_it_is_written() -> None:
+    assert repr(PluginConfig(timeout=math.inf)).startswith("PluginConfig(priority=None, timeout='none', ")
 
 
 def test_settings_given_in_python_are_safe_to_print() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pydantic
 import pytest
 
@@ -27,6 +29,20 @@ class TestTables:
             "b": PluginOptions(required=True),
             "c": PluginOptions(required=True, guard=True),
         }
+
+    def test_limits_and_queues_are_among_them(self):
+        queue = {"delivery": "background", "queue_size": 9, "flush_interval": "2s"}
+        tables = operator(
+            {"a": {"timeout": "none"}, "b": {"timeout": "500ms", "delivery": "inline"}, "c": queue}
+        ).tables()
+        assert tables == {
+            "a": PluginOptions(timeout=math.inf),
+            "b": PluginOptions(timeout=0.5, delivery="inline"),
+            "c": PluginOptions(delivery="background", queue_size=9, flush_interval=2.0),
+        }
+
+    def test_what_is_not_said_has_the_same_defaults_in_both_forms(self):
+        assert operator({"a": {}}).tables() == {"a": PluginOptions()}
 
 
 class TestSettings:

@@ -58,6 +58,15 @@ def test_what_was_set_is_there_with_its_line(tmp_path: Path) -> None:
     assert "plugins.third.settings" not in found
 
 
+def test_a_limit_that_is_switched_off_is_shown_as_it_is_written() -> None:
+    config = Config.from_mapping({"callbacks": {"timeout": "none"}, "plugins": {"x": {"timeout": "none"}, "y": {}}})
+    found = by_key(config)
+    assert found["callbacks.timeout"].text == '"none"'
+    assert found["plugins.x.timeout"].value == "none"
+    assert "plugins.y.timeout" not in found
+    assert json.loads(json.dumps(as_json(config))) == as_json(config)
+
+
 def test_secrets_are_not(tmp_path: Path) -> None:
     found = by_key(load(tmp_path))
     assert found["store.url"].value == "postgresql://***@host/db"

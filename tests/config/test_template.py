@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from thea_core.config import Config, PluginConfig, load_config
@@ -32,7 +33,9 @@ def test_it_enables_what_it_is_told_to(tmp_path: Path) -> None:
 
 def test_with_every_key_in_force_it_loads_with_the_defaults(tmp_path: Path) -> None:
     config = load(tmp_path, without_marks(template()), SENTRY_DSN="x")
-    assert (config.store, config.sessions, config.callbacks) == (Config().store, Config().sessions, Config().callbacks)
+    assert (config.store, config.sessions) == (Config().store, Config().sessions)
+    assert config.callbacks == replace(Config().callbacks, record="calls.jsonl")
+    assert config.plugins.startup_timeout == Config().plugins.startup_timeout
     assert config.conversation.texts == {"apology": "..."}
     assert config.plugins.entry("sentry").settings == {"dsn": "x"}
 

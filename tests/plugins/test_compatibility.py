@@ -2,8 +2,16 @@ from __future__ import annotations
 
 import pytest
 
+from thea_core.config.model import RESERVED_NAMES
 from thea_core.errors import PluginError, PluginLoadError
-from thea_core.plugins.compatibility import check, check_name, name_problem, requirement_problem, running_version
+from thea_core.plugins.compatibility import (
+    RESERVED,
+    check,
+    check_name,
+    name_problem,
+    requirement_problem,
+    running_version,
+)
 from thea_core.plugins.discovery import Candidate
 
 
@@ -66,13 +74,16 @@ class TestNames:
     def test_other_names_are_refused(self, name):
         assert name_problem(name) is not None
 
-    @pytest.mark.parametrize("name", ["enabled", "modules", "local"])
+    @pytest.mark.parametrize("name", ["enabled", "modules", "startup_timeout", "local"])
     def test_words_of_theas_own_are_refused(self, name):
         with pytest.raises(PluginError, match="word of Thea's own"):
             check_name(name, "thea-x 1.0")
 
     def test_a_good_name_passes(self):
         check_name("weather", "thea-weather 1.0")
+
+    def test_the_keys_of_the_plugins_table_are_reserved(self):
+        assert RESERVED_NAMES | {"local"} == RESERVED
 
 
 class TestCheck:

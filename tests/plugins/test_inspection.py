@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import sys
+from textwrap import dedent
 
 import pytest
 
+from thea_core.callbacks.hooks import Kind
 from thea_core.errors import PluginNotFoundError
+from thea_core.plugins import inspection
+from thea_core.plugins.conditions import Conditions
 from thea_core.plugins.discovery import Candidate
+from thea_core.plugins.entries import PluginOptions
 from thea_core.plugins.inspection import HookInfo, SettingInfo, inspect_plugin
 
 GOOD = """
@@ -26,6 +32,12 @@ class Weather:
     @hookimpl(priority=7, states=("executing",))
     def pre_transition(self, context): ...
 """
+HEARS = """
+from thea_core.markers import hookimpl
+
+@hookimpl
+def on_message(user_id): ...
+"""
 NEVER = 60.0
 """Seconds: a limit that is not reached."""
 
@@ -34,7 +46,16 @@ def test_a_plugin_is_loaded_and_described_but_not_in_this_process(site):
     site.plugin(GOOD, value="weather_plugin:Weather")
     found = inspect_plugin("weather", settings={"town": "Cusco"}, timeout=NEVER)
     assert found.error is None
-    assert found.hooks == (HookInfo("pre_transition", "Weather.pre_transition", 7, states=("executing",)),)
+    assert found.hooks == (
+        HookInfo(
+            "pre_transition",
+            "Weather.pre_transition",
+            7,
+            states=("executing",),
+            kind="transition",
+            timeout=2.0,
+        ),
+    )
     assert found.settings == (SettingInfo("town", "str", required=False, default="'Lima'", description="where"),)
     assert found.file == str(site.root / "weather_plugin.py")
     assert found.output == "constructed for Cusco\n"
@@ -78,13 +99,13 @@ def test_what_a_plugin_prints_is_kept_apart_from_the_answer(site):
         os.write(1, b"past Python \\xff\\n")
         subprocess.run(["sh", "-c", "echo from a child"])
     """
-    found = inspect_plugin(site.plugin(source), timeout=NEVER)
+    found = inspect_plugin(site.plugin(dedent(source) + HEARS), timeout=NEVER)
     assert found.error is None
     assert found.output == '{"stage": "done"}\nto the other\npast Python \N{REPLACEMENT CHARACTER}\nfrom a child\n'
 
 
 def test_of_endless_output_the_start_is_kept(site):
-    found = inspect_plugin(site.plugin("for _ in range(5000): print('x' * 99)"), timeout=NEVER)
+    found = inspect_plugin(site.plugin("for _ in range(5000): print('x' * 99)" + HEARS), timeout=NEVER)
     assert found.error is None
     assert len(found.output) == 16_384
 
@@ -135,7 +156,7 @@ def test_a_plugin_that_leaves_threads_and_processes_behind_does_not_hold_up_the_
         threading.Thread(target=threading.Event().wait).start()
         subprocess.Popen(["sleep", "600"])
     """
-    found = inspect_plugin(site.plugin(source), timeout=NEVER)
+    found = inspect_plugin(site.plugin(dedent(source) + HEARS), timeout=NEVER)
     assert found.error is None
     assert found.duration < NEVER
 
@@ -159,6 +180,52 @@ def test_a_module_of_the_configuration_is_inspected_like_a_plugin(site):
     site.module("myapp.hooks", "from thea_core.markers import hookimpl\n@hookimpl\ndef on_message(user_id): ...")
     found = inspect_plugin(Candidate.of_module("myapp.hooks"), timeout=NEVER)
     assert [each.hook for each in found.hooks] == ["on_message"]
+
+
+def test_it_is_bound_on_the_conditions_of_the_application(site):
+    conditions = Conditions(PluginOptions(timeout=math.inf, delivery="background"), timeout=0.5, states=("idle",))
+    (hook,) = inspect_plugin(site.plugin(HEARS), conditions=conditions, timeout=NEVER).hooks
+    assert (hook.kind, hook.timeout, hook.limited, hook.delivery) == ("event", None, False, "background")
+
+
+def test_a_plugin_that_does_not_fit_its_hooks_is_an_error_that_says_what_it_has(site):
+    found = inspect_plugin(site.plugin(HEARS.replace("user_id", "user")), timeout=NEVER)
+    assert "cannot be registered" in (found.error or "")
+    assert [(each.hook, each.kind, each.limited) for each in found.hooks] == [("on_message", "", None)]
+
+
+def test_hooks_that_it_adds_and_hooks_that_nobody_knows_are_told_apart(site):
+    source = """
+        from thea_core import hookimpl, hookspec
+
+        class Specs:
+            @hookspec
+            def on_rain(self): ...
+
+        @hookimpl
+        def provide_hookspecs(): return Specs()
+
+        @hookimpl
+        def on_rain(): ...
+
+        @hookimpl
+        def on_snow(): ...
+    """
+    found = inspect_plugin(site.plugin(source), timeout=NEVER)
+    assert (found.error, found.adds) == (None, ("on_rain",))
+    assert {each.hook: (each.kind, each.limited) for each in found.hooks} == {
+        "provide_hookspecs": ("lifecycle", None),
+        "on_rain": ("event", True),
+        "on_snow": ("", None),
+    }
+    ((hook, text),) = found.unknown
+    assert hook == "on_snow"
+    assert "implements 'on_snow', and there is no such hook" in text
+
+
+def test_kinds_of_hooks_have_the_names_that_they_have_elsewhere():
+    names = {each.name.lower() for each in Kind}
+    assert {inspection.EVENT, inspection.LIFE_CYCLE} == {Kind.EVENT.name.lower(), Kind.LIFECYCLE.name.lower()} < names
 
 
 def test_a_name_that_no_plugin_has_is_refused():

@@ -247,6 +247,18 @@ class TestStatus:
             pass
         assert list(tmp_path.iterdir()) == []
 
+    def test_of_what_never_ran_the_status_stays(self, tmp_path):
+        file = StatusFile(tmp_path)
+        with running(Recording("good"), status_file=file):
+            pass
+        before = file.read()["good"]
+        with (
+            pytest.raises(PluginLoadError),
+            running(Recording("good"), object(), tables={"object": PluginOptions(required=True)}, status_file=file),
+        ):
+            pass
+        assert file.read()["good"] == before
+
     def test_a_start_that_fails_is_written_down(self, tmp_path):
         file = StatusFile(tmp_path)
         with (

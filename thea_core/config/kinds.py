@@ -6,10 +6,11 @@ an example; reading goes on, so that all problems are told at once, and what is 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from thea_core.config.masking import mask_url
 from thea_core.config.problems import article, key_text, toml_text
@@ -19,8 +20,10 @@ __all__ = [
     "Boolean",
     "Choice",
     "Duration",
+    "File",
     "Integer",
     "Kind",
+    "Limit",
     "Names",
     "Number",
     "SettingsTable",
@@ -35,6 +38,7 @@ __all__ = [
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)[ ]?(ms|s|m|h|d)?")
 _LONGEST = 36500 * 86400.0
+_NO_LIMIT = "none"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f]*")
 
 
@@ -96,6 +100,16 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
+class File(Text):
+    """The path of a file."""
+
+    def read(self, node: Node) -> Any:
+        """Return the typed value of ``node``; what does not fit is noted there."""
+        value = super().read(node)
+        return node.refuse("the path of a file", self.example) if "\0" in str(value) else value
+
+
+@dataclass(frozen=True)
 class Url(Kind):
     """The address of a store. Its user and password are never shown."""
 
@@ -138,18 +152,34 @@ class Duration(Kind):
     """A length of time; seconds as a float."""
 
     name: str = "duration"
+    expected: ClassVar[str] = (
+        'a duration such as "500ms", "2s", "5m", "1h" or "90d", or seconds: more than 0, at most 36500d'
+    )
 
     def read(self, node: Node) -> Any:
         """Return the typed value of ``node``; what does not fit is noted there."""
         seconds = parse_duration(node.value)
-        if seconds is not None:
-            return seconds
-        expected = 'a duration such as "500ms", "2s", "5m", "1h" or "90d", or seconds: more than 0, at most 36500d'
-        return node.refuse(expected, self.example)
+        return node.refuse(self.expected, self.example) if seconds is None else seconds
 
     def show(self, value: Any) -> Any:
         """Return a typed value as it is written in TOML, without secrets."""
         return duration_text(value)
+
+
+@dataclass(frozen=True)
+class Limit(Duration):
+    """A duration after which something is given up, or ``"none"``; seconds as a float, ``math.inf`` for no limit."""
+
+    name: str = "limit"
+    expected: ClassVar[str] = f'{Duration.expected}; or "{_NO_LIMIT}" for no limit'
+
+    def read(self, node: Node) -> Any:
+        """Return the typed value of ``node``; what does not fit is noted there."""
+        return math.inf if node.value == _NO_LIMIT else super().read(node)
+
+    def show(self, value: Any) -> Any:
+        """Return a typed value as it is written in TOML, without secrets."""
+        return _NO_LIMIT if value == math.inf else super().show(value)
 
 
 @dataclass(frozen=True)

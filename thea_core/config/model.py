@@ -1,6 +1,7 @@
 """The typed configuration: every key with its kind, its default and its meaning, once.
 
 The loader, the commented ``thea.toml`` of ``thea init`` and ``thea config show`` are all made from these fields.
+Times are in seconds; a limit that ``"none"`` switches off is ``math.inf``.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from thea_core.config.kinds import (
     Boolean,
     Choice,
     Duration,
+    File,
     Integer,
     Kind,
+    Limit,
     Names,
     Number,
     SettingsTable,
@@ -44,7 +47,7 @@ __all__ = [
     "sections_of",
 ]
 
-RESERVED_NAMES = frozenset({"enabled", "modules"})
+RESERVED_NAMES = frozenset({"enabled", "modules", "startup_timeout"})
 """The keys of ``[plugins]`` itself; no plugin can have such a name."""
 
 
@@ -138,7 +141,7 @@ class SessionsConfig(Section):
 
 @dataclass(frozen=True, repr=False)
 class ConversationConfig(Section):
-    """``[conversation]``: how messages are understood and answered."""
+    """``[conversation]``: how messages are understood and answered. Times are in seconds; ``math.inf`` is no limit."""
 
     language: str = field(
         default="en",
@@ -153,6 +156,14 @@ class ConversationConfig(Section):
     ambiguity_margin: float = field(
         default=0.1,
         metadata=_key(Number(example="0.1"), "Intents whose scores are this close, 0 to 1, make the assistant ask."),
+    )
+    detect_timeout: float = field(
+        default=2.0,
+        metadata=_key(Limit(example='"2s"'), "How long a callback may take to find the intents of a message."),
+    )
+    agent_timeout: float = field(
+        default=60.0,
+        metadata=_key(Limit(example='"60s"'), "How long an agent may take to answer; then the turn ends in an error."),
     )
     max_message: int = field(
         default=65536,
@@ -175,12 +186,43 @@ class ConversationConfig(Section):
 
 @dataclass(frozen=True, repr=False)
 class CallbacksConfig(Section):
-    """``[callbacks]``: how callbacks are watched."""
+    """``[callbacks]``: how callbacks are watched. Times are in seconds; ``math.inf`` is no limit."""
 
+    timeout: float = field(
+        default=2.0,
+        metadata=_key(
+            Limit(example='"2s"'),
+            "How long a plugin's callback may take, unless its author or [plugins.NAME] timeout says otherwise; "
+            "then the others go on without it.",
+        ),
+    )
     history_size: int = field(
         default=1000,
         metadata=_key(
             Integer(example="1000", low=0, high=10_000_000), "How many calls of hooks are kept; 0 keeps none."
+        ),
+    )
+    breaker_failures: int = field(
+        default=5,
+        metadata=_key(
+            Integer(example="5", low=1, high=1_000_000),
+            "After this many failures in a row, the callbacks that a plugin has of a hook are left out for a while.",
+        ),
+    )
+    breaker_seconds: float = field(
+        default=30.0,
+        metadata=_key(
+            Duration(example='"30s"'),
+            "How long they are left out then; after it one call is a try, and each try that fails doubles the time, "
+            "up to 10 minutes.",
+        ),
+    )
+    record: str | None = field(
+        default=None,
+        metadata=_key(
+            File(example='"calls.jsonl"'),
+            "The file in which the calls of hooks are written down, for thea history and thea plugins list; "
+            "without it, they are not.",
         ),
     )
     hidden: frozenset[KeyPath] = _hidden()
@@ -282,12 +324,30 @@ def _outline(value: Any) -> Any:
 
 @dataclass(frozen=True, repr=False)
 class PluginConfig(Section):
-    """``[plugins.NAME]``: what the core needs to know of one plugin."""
+    """``[plugins.NAME]``: what the core needs to know of one plugin. Times are in seconds.
+
+    Where ``timeout`` or ``delivery`` is None, nothing is said of it; a ``timeout`` of ``math.inf`` is no limit.
+    """
 
     priority: int | None = field(
         default=None,
         metadata=_key(
             Integer(example="100"), "Replaces the priority of all of the plugin's callbacks; higher runs first."
+        ),
+    )
+    timeout: float | None = field(
+        default=None,
+        metadata=_key(
+            Limit(example='"500ms"'),
+            "How long each of the plugin's callbacks may take, whatever its author and [callbacks] timeout say.",
+        ),
+    )
+    delivery: str | None = field(
+        default=None,
+        metadata=_key(
+            Choice(example='"background"', choices=lambda: ("inline", "background")),
+            "How the plugin gets events: inline runs it in the call, background on a queue of its own, for which "
+            "nobody waits; without it, as the plugin's author chose.",
         ),
     )
     required: bool = field(
@@ -302,6 +362,19 @@ class PluginConfig(Section):
             Choice(example='"contain"', choices=lambda: ("contain", "veto")),
             "What a failure in a transition hook does: contain goes on without the plugin, veto refuses the transition "
             "(the plugin is a guard, and required).",
+        ),
+    )
+    queue_size: int = field(
+        default=2048,
+        metadata=_key(
+            Integer(example="2048", low=1, high=10_000_000),
+            "The most events that wait in its queue; a full queue drops the newest, and counts it.",
+        ),
+    )
+    flush_interval: float = field(
+        default=5.0,
+        metadata=_key(
+            Duration(example='"5s"'), "How often a plugin with a queue is told to send what it has gathered (on_flush)."
         ),
     )
     settings: PluginSettings | None = field(
@@ -327,7 +400,7 @@ class PluginConfig(Section):
 
 @dataclass(frozen=True, repr=False)
 class PluginsConfig(Section):
-    """``[plugins]``: which plugins are enabled, and what is configured for each.
+    """``[plugins]``: which plugins are enabled, and what is configured for each. Times are in seconds.
 
     Attributes:
         entries: what ``[plugins.NAME]`` says, by name; of disabled plugins too.
@@ -345,6 +418,13 @@ class PluginsConfig(Section):
         metadata=_key(
             Names(example='["myapp.hooks"]', what="the dotted name of a module", pattern=r"[^\W\d]\w*(\.[^\W\d]\w*)*"),
             "Modules with hooks of one's own, without building a distribution.",
+        ),
+    )
+    startup_timeout: float = field(
+        default=10.0,
+        metadata=_key(
+            Limit(example='"10s"'),
+            "How long a plugin may take to load, and to start; one that takes longer is left out.",
         ),
     )
     entries: dict[str, PluginConfig] = field(default_factory=dict)

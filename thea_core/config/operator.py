@@ -35,7 +35,15 @@ class Operator:
     def tables(self) -> dict[str, PluginOptions]:
         """Return what ``[plugins.NAME]`` says, by name."""
         return {
-            name: PluginOptions(priority=each.priority, required=each.required, guard=each.on_failure == "veto")
+            name: PluginOptions(
+                priority=each.priority,
+                required=each.required,
+                guard=each.on_failure == "veto",
+                timeout=each.timeout,
+                delivery=each.delivery,
+                queue_size=each.queue_size,
+                flush_interval=each.flush_interval,
+            )
             for name, each in self._config.plugins.entries.items()
         }
 

@@ -16,7 +16,7 @@ _HEAD = """\
 # before it.
 # Check it with: thea config check. See what counts, and where it comes from, with: thea config show.
 # A text "${NAME}" or "${NAME:-default}" comes from the environment, and is never printed.
-# Durations are 500ms, 2s, 5m, 1h, 90d, or a number of seconds.
+# Durations are 500ms, 2s, 5m, 1h, 90d, or a number of seconds; a limit may be "none".
 """
 _WIDTH = 100
 

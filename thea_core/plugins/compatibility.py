@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RESERVED", "check", "check_name", "name_problem", "requirement_problem", "running_version"]
 
-RESERVED = frozenset({"enabled", "local", "modules"})
+RESERVED = frozenset({"enabled", "local", "modules", "startup_timeout"})
 """Names that no plugin may have: the keys of ``[plugins]``, and what callbacks of the application are called."""
 
 _NAME = re.compile(r"\w[\w.-]*")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from thea_core.callbacks.registration import PluginBinding
 from thea_core.errors import PluginConflictError, PluginError, PluginNotFoundError
 from thea_core.plugins.discovery import Candidate, Discovery, discover, normalised
 from thea_core.plugins.loading import advice, check_unique, name_of
+
+if TYPE_CHECKING:
+    from thea_core.callbacks.registration import PluginBinding
 
 __all__ = ["ENABLED", "GIVEN", "MODULES", "Entry", "PluginInfo", "PluginOptions", "Sources", "plan"]
 
@@ -29,11 +31,20 @@ class PluginOptions:
         priority: replaces the priority of all its callbacks; None leaves what its author wrote.
         required: whether the application refuses to start without it.
         guard: whether its failures in transition hooks are vetoes; a guard is required, too.
+        timeout: seconds that each of its callbacks may take; ``math.inf`` is no limit, None leaves what its author
+            wrote, or else the default.
+        delivery: ``"inline"`` or ``"background"``; None leaves what its author chose.
+        queue_size: the most events that wait in its queue, if it has one.
+        flush_interval: seconds between two calls of its ``on_flush``, if it has a queue.
     """
 
     priority: int | None = None
     required: bool = False
     guard: bool = False
+    timeout: float | None = None
+    delivery: str | None = None
+    queue_size: int = 2048
+    flush_interval: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +58,7 @@ class PluginInfo:
         source: which list names it: ``"enabled"``, ``"modules"`` or ``"plugins="``.
         state: ``"running"``; ``"failed"``; ``"disabled"`` (by ``plugins.disable``, or all are off); ``"stopped"``: not
             started yet, being switched off, or the application is closed.
-        reason: why it is not running; empty where that needs no explanation.
+        reason: why it is not running, or what went wrong when it was shut down; empty where that needs no explanation.
         hooks: the hooks of which it has callbacks, sorted; empty where it was not loaded.
         priority: the operator's priority for all its callbacks; None where their author's count.
         guard: whether its failures in transition hooks are vetoes.

@@ -60,9 +60,11 @@ class Failures:
             raise _like(told, text) from told.__cause__
         log(logging.ERROR, "a plugin is left out: %s", told)
 
-    def log_shutdown(self, entry: Entry, error: PluginError) -> None:
-        """Log what went wrong when a plugin was shut down."""
-        log(logging.ERROR, "%s", self._redact(entry.name, error_text(error)))
+    def note_end(self, entry: Entry, text: str, level: int = logging.WARNING) -> None:
+        """Note and log what went wrong when a plugin was shut down."""
+        told = self._redact(entry.name, text)
+        entry.reason = f"{entry.reason}; {told}" if entry.reason else told
+        log(level, "%s", told)
 
     @staticmethod
     def guard_missing(entry: Entry, reason: object) -> GuardRequiredError:

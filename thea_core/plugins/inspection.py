@@ -1,7 +1,7 @@
 """What a plugin really has, found out by loading it in a child process with a hard time limit.
 
-Metadata does not tell which hooks a plugin has, or whether it loads at all. To know, its code must run, and that code
-may hang, exit or print. So it runs in a process of its own (:mod:`thea_core.plugins.probe`), which is killed, with
+Metadata does not tell which hooks a plugin has, or whether it loads and fits them. To know, its code must run, and that
+code may hang, exit or print. So it runs in a process of its own (:mod:`thea_core.plugins.probe`), which is killed, with
 whatever it has started, when it has answered or when the time is up.
 """
 
@@ -18,15 +18,20 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from thea_core.errors import PluginLoadError
 from thea_core.plugins.compatibility import check
+from thea_core.plugins.conditions import Conditions
 from thea_core.plugins.discovery import Candidate, discover
 from thea_core.plugins.loading import advice
 from thea_core.plugins.secrets import secret_texts
 
-__all__ = ["HookInfo", "Inspection", "SettingInfo", "inspect_plugin"]
+__all__ = ["EVENT", "LIFE_CYCLE", "HookInfo", "Inspection", "SettingInfo", "inspect_plugin"]
+
+EVENT: Final = "event"
+LIFE_CYCLE: Final = "lifecycle"
+"""Two of the kinds of hooks: those that only tell, and those that the application calls for one plugin at a time."""
 
 _MAX_OUTPUT = 16_384
 _CHILD = (
@@ -48,7 +53,14 @@ class HookInfo:
         priority: its number, as the plugin's author wrote it.
         position: ``"first"`` (``tryfirst``), ``"last"`` (``trylast``), or empty where the number counts.
         states: the target states to which it is limited; empty means every state.
-        wrapper: whether it surrounds the rest of the chain.
+        wrapper: whether it surrounds the rest of the chain; it always runs inline, without a limit.
+        optional: whether nobody complains where there is no such hook.
+        kind: ``"event"``, ``"collect"``, ``"firstresult"``, ``"transition"`` or ``"lifecycle"``, as the hook is; empty
+            where it could not be bound, for the hook is none of Thea's, or some callback does not fit.
+        timeout: its limit in seconds; None where it runs for as long as it takes. Of a life-cycle hook it says nothing:
+            for these the application has limits of its own.
+        delivery: ``"background"`` where a call only puts it on the plugin's queue, else ``"inline"``.
+        is_async: whether it is asynchronous.
     """
 
     hook: str
@@ -57,6 +69,16 @@ class HookInfo:
     position: str = ""
     states: tuple[str, ...] = ()
     wrapper: bool = False
+    optional: bool = False
+    kind: str = ""
+    timeout: float | None = None
+    delivery: str = "inline"
+    is_async: bool = False
+
+    @property
+    def limited(self) -> bool | None:
+        """Whether it has a limit; None where that is not known, or the application has one of its own for it."""
+        return None if self.kind in ("", LIFE_CYCLE) else self.timeout is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +106,11 @@ class Inspection:
 
     Attributes:
         plugin: the plugin's name.
-        error: why it cannot be loaded, in one text that names the plugin; None if it can.
+        error: why it cannot be loaded or bound, in one text that names the plugin; None if it can.
         hooks: its callbacks, by hook; empty if it could not be loaded.
+        adds: the hooks that it adds.
+        unknown: the hooks of its callbacks that are neither Thea's nor its own, each with what an application says
+            where no other plugin adds it, either.
         settings: the keys that it takes; known as soon as its import succeeds.
         file: the file of its module, where its import succeeded.
         output: what the plugin printed meanwhile, to either stream; the first 16 KiB.
@@ -95,6 +120,8 @@ class Inspection:
     plugin: str
     error: str | None = None
     hooks: tuple[HookInfo, ...] = ()
+    adds: tuple[str, ...] = ()
+    unknown: tuple[tuple[str, str], ...] = ()
     settings: tuple[SettingInfo, ...] = ()
     file: str | None = None
     output: str = ""
@@ -106,9 +133,10 @@ def inspect_plugin(
     *,
     settings: Mapping[str, Any] | None = None,
     secrets: Collection[str] = (),
+    conditions: Conditions = Conditions(),  # noqa: B008 -- it cannot be changed
     timeout: float = 10.0,
 ) -> Inspection:
-    """Load one plugin in a child process, and tell what it has or why it does not load.
+    """Load and bind one plugin in a child process, and tell what it has or why it does not load.
 
     Blocks for up to ``timeout`` seconds. Thread-safe; several plugins may be inspected at once.
 
@@ -117,6 +145,7 @@ def inspect_plugin(
         settings: its settings as configured; None if there are none.
         secrets: texts that must not stand in the result, besides what the plugin's model declares as secret, or sounds
             like it by its name.
+        conditions: on which an application would bind it.
         timeout: seconds until the child process is killed; its start counts, too.
 
     Raises:
@@ -128,7 +157,7 @@ def inspect_plugin(
     except PluginLoadError as error:
         return Inspection(candidate.name, error=str(error))
     start = time.monotonic()
-    child = _Child(candidate, settings)
+    child = _Child(candidate, settings, conditions)
     child.run(timeout)
     declared = {tuple(path) for path in child.answer.get("secrets", ())}
     redact = _Redaction({*secrets, *secret_texts(dict(settings or {}), declared)})
@@ -138,13 +167,14 @@ def inspect_plugin(
 class _Child:
     """One run of the child process, and what came of it."""
 
-    def __init__(self, candidate: Candidate, settings: Mapping[str, Any] | None) -> None:
+    def __init__(self, candidate: Candidate, settings: Mapping[str, Any] | None, conditions: Conditions) -> None:
         self._mark = random_words.token_hex(16)
         request = {
             "mark": self._mark,
             "path": list(sys.path),
             "candidate": asdict(candidate),
             "settings": None if settings is None else dict(settings),
+            "conditions": conditions.to_json(),
         }
         self._request = json.dumps(request, default=str).encode()
         self._finished = threading.Event()
@@ -236,6 +266,8 @@ def _result(candidate: Candidate, child: _Child, redact: _Redaction, timeout: fl
         plugin=candidate.name,
         error=None if error is None else redact(error),
         hooks=tuple(HookInfo(**{**each, "states": tuple(each["states"])}) for each in answer.get("hooks", ())),
+        adds=tuple(answer.get("adds", ())),
+        unknown=tuple((hook, redact(text)) for hook, text in answer.get("unknown", ())),
         settings=tuple(SettingInfo(**each) for each in answer.get("settings", ())),
         file=answer.get("file"),
         output=redact(child.output),

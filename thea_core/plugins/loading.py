@@ -20,7 +20,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from thea_core.errors import ConfigError, PluginConflictError, PluginLoadError, TheaError, error_text
+from thea_core.errors import (
+    CallbackTimeoutError,
+    ConfigError,
+    PluginConflictError,
+    PluginLoadError,
+    TheaError,
+    error_text,
+)
 from thea_core.plugins.compatibility import check_name
 from thea_core.plugins.discovery import Candidate
 
@@ -62,6 +69,9 @@ def guarded(candidate: Candidate, step: str, remedy: str = "") -> Iterator[None]
         raise
     except ConfigError as error:
         raise _load_error(candidate, step, error_text(error)) from error
+    except CallbackTimeoutError as error:
+        text = f"{error_text(error)}. {remedy or advice(candidate)}. If it needs the time, raise that limit"
+        raise _load_error(candidate, step, text) from error
     except TheaError as error:
         raise _load_error(candidate, step, f"{error_text(error)}{_where(error)}") from error
     except BaseException as error:  # a plugin may raise SystemExit, or asyncio's CancelledError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from thea_core.callbacks.forking import watch
 from thea_core.callbacks.loops import on_loop_thread
 from thea_core.callbacks.steps import adrive, drive
-from thea_core.errors import PluginError, ReentrancyError, StoreUnavailableError
+from thea_core.errors import PluginError, ReentrancyError, StoreUnavailableError, error_text
 from thea_core.plugins.entries import Entry, PluginInfo, PluginOptions, Sources, plan
 from thea_core.plugins.failures import Failures, log
 from thea_core.plugins.phases import Phases, SettingsSource, callbacks_of
@@ -50,6 +50,7 @@ class PluginManager:
         states: the states that ``@hookimpl(states=)`` may name; None where none is checked.
         no_plugins: start without any.
         without_guards: a guard that cannot be started is left out like any other plugin, and may be disabled.
+        startup_timeout: seconds that a plugin may take to be loaded, and to start; None for as long as it takes.
         status_file: where to note what became of each plugin; None: nowhere.
     """
 
@@ -66,13 +67,15 @@ class PluginManager:
         states: Collection[str] | None = None,
         no_plugins: bool = False,
         without_guards: bool = False,
+        startup_timeout: float | None = None,
         status_file: StatusFile | None = None,
     ) -> None:
         self._callbacks = callbacks
         self._sources = Sources(tuple(enabled), tuple(modules), tuple(objects), dict(tables or {}))
         self._registry = Registry(self._sources, status_file, callbacks.clock)
-        self._phases = Phases(callbacks, settings or (lambda _name, _model: None), states)
+        self._phases = Phases(callbacks, settings or (lambda _name, _model: None), states, startup_timeout)
         self._failures = Failures(redact or (lambda _name, text: text), without_guards=without_guards)
+        self._startup_timeout = startup_timeout
         self._no_plugins = no_plugins
         self._app: Application | None = None
         self._store_plugin: str | None = None
@@ -89,7 +92,9 @@ class PluginManager:
         return iter(self.status())
 
     def enable(self, name: str) -> PluginInfo:
-        """Load and start a plugin, then publish its callbacks in one step. Does nothing where it runs already.
+        """Load and start a plugin, then publish its callbacks in one step.
+
+        Where it runs already, its circuit breakers are closed, and nothing else is done.
 
         One that has failed is loaded anew; a module that was imported before is not imported again.
 
@@ -148,7 +153,7 @@ class PluginManager:
         if self._no_plugins:
             self._leave_all_out(entries)
             return
-        for phase in (self._load, self._phases.add_hooks, self._bind):
+        for phase in (self._phases.load, self._phases.add_hooks, self._phases.bind):
             for entry in _alive(entries):
                 yield from self._attempt(entry, phase(entry))
 
@@ -166,7 +171,8 @@ class PluginManager:
         failed: list[str] = []
         offers = [(each, entry) for entry in _alive(makers) for each in callbacks_of(entry, "create_store")]
         for callback, entry in sorted(offers, key=lambda offer: offer[0].place.key):
-            store, error = yield from contained(self._callbacks.invoke(callback, url=url))
+            making = self._callbacks.invoke(callback, self._startup_timeout, "[plugins] startup_timeout", url=url)
+            store, error = yield from contained(making)
             error = error or _store_problem(store)
             if error is not None:
                 failed.append(f"{entry.name} ({self._callbacks.contain(callback, error).error})")
@@ -202,33 +208,29 @@ class PluginManager:
         A guard's callbacks stay in the chains: no transition that is still under way can slip by.
 
         Args:
-            timeout: seconds. Calls under way may take half of them; each ``on_shutdown`` gets what is left.
+            timeout: seconds. Queues, all of them side by side, may take half of them, calls under way half of what is
+                left then; each ``on_shutdown`` gets the rest.
         """
         if self._closing:
             return
         self._closing = True
         left = self._deadline(timeout)
+        never_ran = [each for each in self._registry.entries if each.state == "stopped"]
         yield Until(lambda: self._registry.quiet, left())
+        yield from self._phases.flush(self._registry.started, left() / 2)
         patience = left() / 2
         for entry in reversed(self._registry.started):
             if not self._registry.changing(entry):
                 patience = yield from self._retire(entry, patience, left)
                 entry.state = "stopped"
-        self._registry.record(self._registry.entries)
+        entries = self._registry.entries
+        self._registry.record(each for each in entries if each.reason or each not in never_ran)
 
     def after_fork_in_child(self) -> None:
         """Take fresh locks."""
         self._registry.after_fork_in_child()
 
     # Starting
-
-    def _load(self, entry: Entry) -> Steps[None]:
-        self._phases.load(entry)
-        yield from ()
-
-    def _bind(self, entry: Entry) -> Steps[None]:
-        self._phases.bind(entry)
-        yield from ()
 
     def _start(self, entry: Entry, app: Application) -> Steps[None]:
         yield from self._phases.start(entry, app)
@@ -254,6 +256,7 @@ class PluginManager:
         app = self._running(name)
         entry = self._registry.begin_enabling(self._registry.find_to_enable(name))
         if entry.state == "running":
+            yield from self._callbacks.reset_breakers(entry.name)
             return entry.info
         try:
             yield from self._bring_up(entry, app)
@@ -266,9 +269,9 @@ class PluginManager:
         return entry.info
 
     def _bring_up(self, entry: Entry, app: Application) -> Steps[None]:
-        self._phases.load(entry)
+        yield from self._phases.load(entry)
         yield from self._phases.add_hooks(entry)
-        self._phases.bind(entry)
+        yield from self._phases.bind(entry)
         yield from self._start(entry, app)
         if entry.binding is not None and not self._closing:
             self._callbacks.publish_plugins([entry.binding])
@@ -307,8 +310,11 @@ class PluginManager:
     def _finish_disabling(self, entry: Entry, timeout: float) -> Steps[None]:
         try:
             left = self._deadline(timeout)
+            binding = entry.binding
             yield from self._retire(entry, left(), left)
             entry.state, entry.reason = "disabled", ""
+            if binding is not None:
+                yield from self._callbacks.retire_breakers(binding.runtime)
         finally:
             self._registry.end_change(entry)
 
@@ -321,12 +327,18 @@ class PluginManager:
         if not ended and patience > 0:
             log(logging.WARNING, "calls are still under way while the plugin %r is shut down", entry.name)
         patience = max(0.0, patience - (start - left())) if ended else 0.0
+        undelivered = yield from self._phases.drain(entry, left() / 2)
+        if undelivered:
+            self._failures.note_end(
+                entry, f"{undelivered} calls on the queue of the plugin {entry.name!r} are not delivered"
+            )
         try:
             yield from self._phases.stop(entry, left)
         except PluginError as error:
-            self._failures.log_shutdown(entry, error)
+            self._failures.note_end(entry, error_text(error), logging.ERROR)
         if not (yield from self._phases.close_loop(entry, left)):
-            log(logging.WARNING, "the event loop of the plugin %r did not stop in time; it is left behind", entry.name)
+            late = f"the event loop of the plugin {entry.name!r} did not stop in time; it is left behind"
+            self._failures.note_end(entry, late)
         self._registry.remove_started(entry)
         return patience
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from thea_core.callbacks import flow
 from thea_core.callbacks.loops import on_loop_thread
+from thea_core.callbacks.threads import stack_of
 
 if TYPE_CHECKING:
     from thea_core.callbacks.steps import Steps
@@ -65,16 +67,27 @@ class OnThread(Generic[T]):
         self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name=name, daemon=True)
 
     def wait(self) -> Contained[T] | None:
-        """Wait in the calling thread."""
-        self._thread.start()
+        """Wait in the calling thread; called again after an interruption, for the same thread."""
+        self._start()
         self._done.wait(self._timeout)
         return self._result
 
     async def wait_async(self) -> Contained[T] | None:
         """Wait in the running task."""
-        self._thread.start()
+        self._start()
         await Until(self._done.is_set, self._timeout).wait_async()
         return self._result
+
+    def _start(self) -> None:
+        if sys.is_finalizing():  # of what was forgotten until now: no thread begins to run any more
+            self._run()
+        elif self._thread.ident is None:
+            self._thread.start()
+
+    @property
+    def where(self) -> str:
+        """Where the function is just now; empty where it has ended."""
+        return stack_of(self._thread.ident)
 
     def _run(self) -> None:
         try:
