@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,20 @@ from thea_core.cli.root import thea
 
 
 class Command:
-    """Runs ``thea`` in a directory of its own. What it does with pip goes to ``pip``, which notes the commands."""
+    """Runs ``thea`` in a directory of its own. What it does with pip goes to ``pip``, which notes the commands.
+
+    Another program does not take the place of the tests: ``became`` notes it, with its environment.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.pip_commands: list[list[str]] = []
         self.pip: Callable[[], int] = lambda: 0
         self.pip_streams: dict[str, Any] = {}
+        self.became: list[tuple[list[str], dict[str, str]]] = []
 
     def __call__(self, *arguments: str, typed: str | bytes = "", **environ: str) -> Result:
-        options = Options(environ=environ, run=self._run)
+        options = Options(environ=environ, run=self._run, become=self._become)
         return CliRunner().invoke(thea, list(arguments), input=typed, obj=options, prog_name="thea")
 
     def ok(self, *arguments: str, typed: str | bytes = "", **environ: str) -> str:
@@ -52,6 +56,9 @@ class Command:
         self.pip_commands.append(list(command))
         self.pip_streams = streams
         return self.pip()
+
+    def _become(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        self.became.append((list(command), dict(environ)))
 
 
 @pytest.fixture

@@ -40,9 +40,9 @@ NAMES = [" ".join(path) for path, _, _ in VERBS]
 
 
 def test_there_is_every_verb_that_is_promised() -> None:
-    plugins = ("list", "info", "enable", "disable", "install", "uninstall", "order")
+    plugins = ("list", "info", "doctor", "enable", "disable", "install", "uninstall", "order")
     promised = {f"plugins {each}" for each in plugins} | {"config check", "config show"}
-    assert set(NAMES) == promised | {"init", "chat", "run", "hooks", "fsm"}
+    assert set(NAMES) == promised | {"init", "chat", "run", "record", "replay", "history", "hooks", "fsm"}
 
 
 @pytest.mark.parametrize(("path", "command", "line"), VERBS, ids=NAMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -37,7 +38,14 @@ def test_config_names_the_file(cli: Command) -> None:
 
 def test_it_tells_how_to_enable_what_is_installed(cli: Command, site: FakeSite) -> None:
     site.plugin("")
-    assert "  thea plugins enable weather\n" in cli.ok("init")
+    said = cli.ok("init")
+    assert "\nPlugins are installed, but not enabled. To enable:\n" in said
+    assert "\n  thea plugins enable weather\n" in said
+
+
+def test_where_nothing_is_installed_it_tells_nothing_of_plugins(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(cli.directory)])
+    assert cli.ok("init") == "thea.toml is written. Check it with: thea config check\n"
 
 
 def test_a_pyproject_is_never_replaced(cli: Command) -> None:

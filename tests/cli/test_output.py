@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -30,6 +31,27 @@ def test_a_table_on_a_terminal_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> No
     lines = terminal.getvalue().splitlines()
     assert len(lines) > 3
     assert max(map(len, lines)) <= 80  # with what colours it
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.0, "0 ms"),
+        (0.0000021, "0.0021 ms"),
+        (0.001914, "1.91 ms"),
+        (0.1234, "123 ms"),
+        (1.0, "1 s"),
+        (2.345, "2.35 s"),
+        (3600.0, "3600 s"),
+    ],
+)
+def test_durations_are_shown_with_three_figures(seconds: float, shown: str) -> None:
+    assert output.duration(seconds) == shown
+
+
+def test_times_are_shown_in_utc() -> None:
+    time = datetime(2026, 1, 1, 13, 0, 5, 999_999, tzinfo=timezone(timedelta(hours=1)))
+    assert output.moment(time) == "2026-01-01 12:00:05Z"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,7 @@ import click
 from thea_core.cli.exits import Terminated
 from thea_core.cli.options import Options
 from thea_core.cli.output import plain
+from thea_core.errors import format_traceback
 
 if TYPE_CHECKING:
     from thea_core.app import Thea
@@ -23,19 +25,22 @@ __all__ = ["application", "terminable", "warnings_to"]
 
 
 @contextmanager
-def application(options: Options, store: Store | None = None) -> Iterator[Thea]:
+def application(options: Options, store: Store | None = None, *, record: bool = True) -> Iterator[Thea]:
     """Give the started application of the configuration; it is closed at the end.
 
     Args:
         options: which configuration, and what to leave out.
         store: where conversations are kept, in place of the configured one.
+        record: whether its calls and events are written down, where configuration and environment say so.
     """
     from thea_core.app import Thea
+    from thea_core.config.recording import without_recording
 
+    config = options.load()
     made = Thea(
-        options.load(),
+        config if record else replace(config, callbacks=replace(config.callbacks, record=None)),
         store=store,
-        environ=options.environ,
+        environ=options.environ if record else without_recording(options.environ),
         no_plugins=options.no_plugins,
         without_guards=options.without_guards,
     )
@@ -61,10 +66,15 @@ def _terminate(*_: object) -> None:
 
 
 @contextmanager
-def warnings_to(write: Callable[[str], None]) -> Iterator[None]:
-    """Let ``write`` have each warning and error that Thea logs, as one line without its traceback, while entered."""
+def warnings_to(write: Callable[[str], None], *, tracebacks: bool = False) -> Iterator[None]:
+    """Let ``write`` have each warning and error that Thea logs, while entered.
+
+    Args:
+        write: gets it as one line.
+        tracebacks: whether the traceback follows that line.
+    """
     logger = logging.getLogger("thea_core")
-    handler = _Remarks(write)
+    handler = _Remarks(write, tracebacks=tracebacks)
     logger.addHandler(handler)
     try:
         yield
@@ -75,14 +85,18 @@ def warnings_to(write: Callable[[str], None]) -> Iterator[None]:
 class _Remarks(logging.Handler):
     """Hands records over as text."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], *, tracebacks: bool) -> None:
         super().__init__(logging.WARNING)
         self._write = write
+        self._tracebacks = tracebacks
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         title = click.style("warning", fg="yellow", bold=True)
         try:
-            self._write(f"{title}: {plain(record.getMessage())}")
+            text = record.getMessage()
+            if self._tracebacks and record.exc_info and record.exc_info[1] is not None:
+                text = f"{text}\n{format_traceback(record.exc_info[1]).rstrip()}"
+            self._write(f"{title}: {plain(text)}")
         except Exception:  # a remark that cannot be written must not stop what it is about
             self.handleError(record)

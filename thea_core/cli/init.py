@@ -41,5 +41,8 @@ def command(options: Options, force: bool) -> None:  # noqa: FBT001 -- click pas
 def _say_what_is_installed() -> None:
     from thea_core.plugins.discovery import discover
 
-    for name in discover().names:
+    names = discover().names
+    if names:
+        say("Plugins are installed, but not enabled. To enable:")
+    for name in names:
         say(f"  thea plugins enable {name}")

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from thea_core.errors import ConfigError
 
@@ -24,6 +24,17 @@ def _call(command: Sequence[str], **streams: Any) -> int:
     return subprocess.call(command, **streams)  # noqa: S603 -- what the verbs themselves put together
 
 
+def _become(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    import signal
+
+    for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them, and what is ignored stays so in the other program
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execvpe(command[0], list(command), dict(environ))  # noqa: S606 -- what the user asks for
+
+
 @dataclass(slots=True)
 class Options:
     """The shared options of one run of the command, and what it reaches the world through.
@@ -36,6 +47,7 @@ class Options:
         environ: the environment.
         directory: where configuration files are looked for; None is the working directory.
         run: runs pip, lets its output through to the stream it is given, and returns its exit status.
+        become: puts another program, with an environment, in the place of this process; raises OSError if it cannot.
     """
 
     config: Path | None = None
@@ -45,6 +57,7 @@ class Options:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     directory: Path | None = None
     run: Callable[..., int] = _call
+    become: Callable[[Sequence[str], Mapping[str, str]], None] = _become
 
     @property
     def base(self) -> Path:

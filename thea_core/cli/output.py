@@ -5,18 +5,31 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-__all__ = ["fields", "plain", "print_json", "say", "table", "warn"]
+__all__ = ["duration", "fields", "moment", "plain", "print_json", "say", "table", "warn"]
 
+_THREE_FIGURES = 100.0
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def plain(text: str) -> str:
     """Return ``text`` without what would steer a terminal: a control character becomes its escape."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def moment(time: datetime) -> str:
+    """Return a time as it is shown, to the second, in UTC: ``2026-01-01 12:00:00Z``."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as it is shown, with three figures: ``1.91 ms``, ``2.5 s``."""
+    value, unit = (seconds, "s") if seconds >= 1 else (seconds * 1000, "ms")
+    return f"{value:.0f} {unit}" if value >= _THREE_FIGURES else f"{value:.3g} {unit}"
 
 
 def say(text: str = "") -> None:

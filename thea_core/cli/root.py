@@ -15,10 +15,11 @@ def _entry(module: str, text: str) -> Entry:
 
 _PLUGINS = VerbGroup(
     "plugins",
-    "Plugins: what is installed, what is enabled, and in what order they run.",
+    "Plugins: what is installed, what is enabled, in what order they run, and what is wrong with them.",
     {
         "list": _entry("plugins.list", "Show every plugin that is installed or enabled."),
         "info": _entry("plugins.info", "Show all that is known of one plugin."),
+        "doctor": _entry("plugins.doctor", "Find out which plugins misbehave, and say what to do."),
         "enable": _entry("plugins.enable", "Enable a plugin in the configuration file."),
         "disable": _entry("plugins.disable", "Disable a plugin in the configuration file."),
         "install": _entry("plugins.install", "Install plugins with pip."),
@@ -43,6 +44,9 @@ thea = Root(
         "init": _entry("init", "Write a commented thea.toml."),
         "chat": _entry("chat", "Hold a conversation in the terminal."),
         "run": _entry("run", "Handle the messages of a file, or of standard input."),
+        "record": _entry("record", "Run a command, and record the events of its assistant."),
+        "replay": _entry("replay", "Run one plugin on recorded events."),
+        "history": _entry("history", "Show the last calls of callbacks, of an application that runs or has run."),
         "plugins": _PLUGINS,
         "config": _CONFIG,
         "hooks": _entry("hooks", "Show the hooks that callbacks can implement."),

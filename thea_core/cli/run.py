@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -22,8 +22,13 @@ from thea_core.cli.messages.lines import read_lines
 from thea_core.cli.messages.log import log_option, log_to
 from thea_core.cli.messages.progress import progress
 from thea_core.cli.messages.stopping import Stopping
+from thea_core.cli.messages.troubles import troubles
 from thea_core.cli.options import Options
+from thea_core.cli.output import plain
 from thea_core.cli.users import user_option
+
+if TYPE_CHECKING:
+    from thea_core.app import Thea
 
 __all__ = ["command"]
 
@@ -68,7 +73,8 @@ def command(
     after Ctrl-C, repeats nothing.
 
     Standard output has one JSON object a message, in order; the progress bar and the summary go to standard error. Of a
-    line that is refused the object has the number and the error, and the rest goes on.
+    line that is refused the object has the number and the error, and the rest goes on. The last lines of the summary
+    name the plugins that were in trouble.
     """  # noqa: D301 -- \b keeps click from filling that paragraph
     options: Options = context.obj
     random = token_hex(8)
@@ -82,7 +88,8 @@ def command(
     ):
         lines = _parsed(options, source, names.file, form)
         first = list(islice(stop.until_stopped(lines), 1))  # a file that cannot be read is told before anything starts
-        with application(options) as thea:
+        with _troubles_told() as told, application(options) as thea:
+            told.append(thea)
             handling = Handling(thea, names, strict=strict, anew=again)
             try:
                 for line in stop.until_stopped(chain(first, lines)):
@@ -110,6 +117,18 @@ def _opened(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
         if error.filename != file:
             raise
         raise exits.Refusal(f"{file} cannot be read: {error.strerror}", code="file") from None
+
+
+@contextmanager
+def _troubles_told() -> Iterator[list[Thea]]:
+    """Tell at the end, once the application is closed, which plugins were in trouble; it is put on the list given."""
+    started: list[Thea] = []
+    try:
+        yield started
+    finally:
+        lines = [line for thea in started for line in troubles(thea)]
+        if lines:
+            click.echo("\n".join(["Plugins in trouble:", *(f"  {plain(line)}" for line in lines)]), err=True)
 
 
 def _parsed(options: Options, source: BinaryIO, name: str, form: str | None) -> Iterator[Parsed]:

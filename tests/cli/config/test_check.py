@@ -27,6 +27,16 @@ def test_no_configuration_is_ok(cli: Command) -> None:
     assert "every key has its default" in cli.ok("config", "check")
 
 
+def test_where_settings_of_plugins_were_not_checked_it_says_so(cli: Command, site: FakeSite) -> None:
+    site.plugin("from thea_core import hookimpl\n@hookimpl\ndef on_message(user_id): ...\n")
+    cli.write('[plugins]\nenabled = ["weather"]\n')
+    remark = "The settings of plugins were not checked. To check them, too: thea config check --load\n"
+    assert cli.ok("config", "check").endswith(f"thea.toml: ok\n{remark}")
+    assert cli.ok("config", "check", "--load").endswith("thea.toml: ok\n")
+    assert cli.json("config", "check")["unchecked"] == ["weather"]
+    assert cli.json("config", "check", "--load")["unchecked"] == []
+
+
 def test_all_problems_of_the_file_are_told(cli: Command) -> None:
     cli.write('[store]\nurll = "memory:"\n[sessions]\ntimeout = "soon"\n')
     result = cli("config", "check")

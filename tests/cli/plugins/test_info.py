@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.cli.conftest import Command
+from tests.cli.records import call, opened, write
 from tests.plugins.conftest import FakeSite
 from thea_core.cli import exits
 from thea_core.plugins.status import PluginStatus, StatusFile
@@ -52,7 +53,7 @@ def test_metadata_and_configuration_are_shown_without_importing(weather: Command
     text = weather.ok("plugins", "info", name)
     assert "thea-weather 1.0" in text
     assert "weather_plugin:Weather" in text
-    assert "guard         yes: its failures refuse a transition" in text
+    assert "guard           yes: its failures refuse a transition" in text
     assert "thea plugins info weather --load" in text
     assert "hello" not in text
 
@@ -81,10 +82,76 @@ def test_loading_in_json(weather: Command) -> None:
     assert shown["guard"]
 
 
+def test_how_it_is_called_is_shown_as_configured(weather: Command) -> None:
+    def shown(*lines: str) -> list[list[str]]:
+        weather.write("\n".join(['[plugins]\nenabled = ["weather"]\n[plugins.weather]', *lines]))
+        text = weather.ok("plugins", "info", "weather")
+        names = ("delivery", "timeout", "queue_size", "flush_interval")
+        return [each.split(maxsplit=1) for each in text.splitlines() if each.split()[:1] in [[name] for name in names]]
+
+    assert shown() == [
+        ["delivery", "as its author chose"],
+        ["timeout", "as its author chose, else 2s"],
+        ["queue_size", "2048"],
+        ["flush_interval", "5s"],
+    ]
+    assert shown('delivery = "inline"', 'timeout = "none"') == [["delivery", "inline"], ["timeout", "none"]]
+    assert shown('delivery = "background"', "queue_size = 9", 'flush_interval = "1m"', "timeout = 0.5") == [
+        ["delivery", "background"],
+        ["timeout", "500ms"],
+        ["queue_size", "9"],
+        ["flush_interval", "1m"],
+    ]
+
+
+def test_how_it_is_called_in_json(weather: Command) -> None:
+    keys = ("delivery", "timeout", "queue_size", "flush_interval")
+    shown = weather.json("plugins", "info", "weather")
+    assert [shown[each] for each in keys] == [None, None, 2048, 5.0]
+    weather.write('[plugins.weather]\ntimeout = "none"\n')
+    assert weather.json("plugins", "info", "weather")["timeout"] == "none"
+    weather.write("nonsense = 1\n")
+    shown = weather.json("plugins", "info", "weather")
+    assert [shown[each] for each in keys] == [None] * 4
+
+
+def test_loading_shows_limit_and_delivery_of_each_callback(weather: Command) -> None:
+    weather.write(
+        '[plugins]\nenabled = ["weather"]\n[plugins.weather]\ntimeout = "250ms"\n'
+        '[plugins.weather.settings]\ncity = "Oslo"\n'
+    )
+    text = weather.ok("plugins", "info", "weather", "--load")
+    assert "on_message      Weather.on_message      tryfirst  -           250 ms               inline\n" in text
+    assert "on_error        Weather.on_error        wrapper   -           unlimited (wrapper)  inline\n" in text
+    callbacks = {each["hook"]: each for each in weather.json("plugins", "info", "weather", "--load")["callbacks"]}
+    assert (callbacks["on_message"]["timeout"], callbacks["on_message"]["limited"]) == (0.25, True)
+    assert (callbacks["on_error"]["timeout"], callbacks["on_error"]["limited"]) == (None, False)
+
+
+def test_what_the_record_tells_is_shown(weather: Command) -> None:
+    weather.write('[plugins]\nenabled = ["weather"]\n[callbacks]\nrecord = "calls.jsonl"\n')
+    assert "calls  " not in weather.ok("plugins", "info", "weather")
+    outcomes = ("error", "timeout", "dropped", "skipped")
+    write(weather.directory / "calls.jsonl", call(duration=0.5), *map(call, outcomes), opened())
+    text = weather.ok("plugins", "info", "weather")
+    assert "  calls           3; 1 failed, 1 took too long; 1 events dropped, 1 calls left out\n" in text
+    assert "  times           167 ms on average, 500 ms at worst (Weather.on_message for on_message)\n" in text
+    assert "  breaker         open for on_message since 2026-01-01 12:00:00Z: 5 failures in a row, the last: " in text
+    assert "  record          calls.jsonl, as of 2026-01-01 12:00:00Z\n" in text
+
+
+def test_of_a_plugin_that_has_only_been_left_out_there_are_no_times(weather: Command) -> None:
+    weather.write('[plugins]\nenabled = ["weather"]\n[callbacks]\nrecord = "calls.jsonl"\n')
+    write(weather.directory / "calls.jsonl", call("skipped"))
+    text = weather.ok("plugins", "info", "weather")
+    assert "  breaker         closed\n" in text
+    assert "  times" not in text
+
+
 def test_the_recorded_status_is_shown_with_its_time(weather: Command) -> None:
     when = datetime(2026, 1, 1, 12, tzinfo=UTC)
     StatusFile(weather.directory).record({"weather": PluginStatus("running", when)})
-    assert "running, recorded 2026-01-01 12:00:00 UTC" in weather.ok("plugins", "info", "weather")
+    assert "running (since 2026-01-01 12:00:00Z)" in weather.ok("plugins", "info", "weather")
 
 
 def test_a_plugin_that_is_not_there_is_told_with_advice(cli: Command) -> None:
@@ -108,7 +175,8 @@ def test_a_plugin_that_does_not_load_is_an_error(cli: Command, site: FakeSite) -
 
 
 def test_a_module_is_found_by_either_name(cli: Command) -> None:
-    (cli.directory / "myapp.py").write_text("", encoding="utf-8")
+    source = "from thea_core import hookimpl\n@hookimpl\ndef on_message(user_id): ...\n"
+    (cli.directory / "myapp.py").write_text(source, encoding="utf-8")
     cli.write('[plugins]\nmodules = ["myapp"]\n')
     assert "yes, in [plugins] modules" in cli.ok("plugins", "info", "myapp", "--load")
 

@@ -24,6 +24,24 @@ def test_callbacks_stand_in_the_order_in_which_they_run(cli: Command, site: Fake
     assert "wrapper, " in text
 
 
+def test_limits_and_deliveries_are_shown(cli: Command, site: FakeSite) -> None:
+    site.plugin(EARLY, name="early", value="early_plugin")
+    site.plugin(LATE.replace("@hookimpl", "@hookimpl(timeout=None)"), name="late", value="late_plugin")
+    cli.write('[plugins]\nenabled = ["early", "late"]\n[plugins.early]\ndelivery = "background"\n')
+    shown = cli.json("plugins", "order", "on_message")["callbacks"]
+    assert [(each["timeout"], each["delivery"]) for each in shown] == [(2.0, "background"), (None, "inline")]
+    early, late = cli.ok("plugins", "order", "on_message").splitlines()[1:]
+    assert "-           2 s         background  " in early
+    assert "-           unlimited   inline      " in late
+
+
+def test_life_cycle_hooks_have_limits_of_their_own(cli: Command, site: FakeSite) -> None:
+    site.plugin("from thea_core import hookimpl\n@hookimpl\ndef on_startup(app): ...\n")
+    cli.write('[plugins]\nenabled = ["weather"]\n')
+    _, line = cli.ok("plugins", "order", "on_startup").splitlines()
+    assert "-           -           -         " in line
+
+
 def test_the_store_is_not_opened(cli: Command) -> None:
     cli.write("[plugins]\nenabled = []\n")
     assert cli.ok("plugins", "order", "on_error") == "No callback of on_error is enabled.\n"

@@ -32,13 +32,20 @@ def command(context: click.Context, load: bool) -> None:  # noqa: FBT001 -- clic
     """Check the configuration, and tell every problem at once.
 
     Checked are the file, the variables that replace values of it, the state machine, and whether the enabled plugins
-    are installed and fit this version. Warnings are no problems: what they tell does no harm yet.
+    are installed and fit this version. Warnings are no problems: what they tell does no harm yet. The settings of
+    plugins are checked with --load, for only the plugins themselves know what they should be.
     """
     options: Options = context.obj
     report = _Report(options, load=load)
     if options.json:
         print_json(
-            {"ok": not report.problems, "file": report.file, "problems": report.problems, "warnings": report.warnings}
+            {
+                "ok": not report.problems,
+                "file": report.file,
+                "problems": report.problems,
+                "warnings": report.warnings,
+                "unchecked": report.unchecked,
+            }
         )
     else:
         report.tell()
@@ -47,11 +54,12 @@ def command(context: click.Context, load: bool) -> None:  # noqa: FBT001 -- clic
 
 
 class _Report:
-    """All that is wrong, and all that looks wrong."""
+    """All that is wrong, all that looks wrong, and the plugins whose settings were not checked."""
 
     def __init__(self, options: Options, *, load: bool) -> None:
         self.file: str | None = None
         self.warnings: list[str] = []
+        self.unchecked: list[str] = []
         try:
             config = options.load()
         except ConfigError as error:
@@ -60,6 +68,8 @@ class _Report:
         self.file = None if config.source is None else str(config.source)
         self.problems = [*_definition_problems(config), *_plugin_problems(config, load=load)]
         self.warnings = list(_warnings(config))
+        if not load:
+            self.unchecked = [*config.plugins.enabled, *config.plugins.modules]
 
     def tell(self) -> None:
         for each in self.warnings:
@@ -71,6 +81,8 @@ class _Report:
             click.echo(f"{count} problem{'s' if count > 1 else ''}", err=True)
         else:
             say(f"{self.file}: ok" if self.file else "There is no configuration file: every key has its default. ok")
+        if self.unchecked:
+            say("The settings of plugins were not checked. To check them, too: thea config check --load")
 
 
 def _definition_problems(config: Config) -> Iterator[str]:

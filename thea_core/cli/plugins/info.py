@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import inf
 from typing import Any
 
 import click
@@ -10,8 +11,8 @@ import click
 from thea_core.cli import exits
 from thea_core.cli.groups import json_option, verb
 from thea_core.cli.options import Options
-from thea_core.cli.output import fields, plain, print_json, say, table, warn
-from thea_core.cli.plugins.survey import Row, Survey
+from thea_core.cli.output import duration, fields, moment, plain, print_json, say, table, warn
+from thea_core.cli.plugins.survey import Row, Survey, delivery_text, limit_text
 from thea_core.config.problems import toml_text
 from thea_core.plugins.inspection import HookInfo, Inspection, SettingInfo
 
@@ -32,7 +33,7 @@ def command(context: click.Context, name: str, load: bool) -> None:  # noqa: FBT
     """
     options: Options = context.obj
     survey = Survey(options)
-    row = _find(survey, name)
+    row = survey.row(name)
     if load:
         survey.load([row])
     if options.json:
@@ -40,24 +41,14 @@ def command(context: click.Context, name: str, load: bool) -> None:  # noqa: FBT
     else:
         if survey.known.error is not None:
             warn(f"the configuration is wrong, so this may not be all of it:\n{survey.known.error}")
-        _show(row)
+        _show(row, survey)
     if row.status in {"not installed", "conflict", "fails"}:
         context.exit(exits.PLUGIN)
 
 
-def _find(survey: Survey, name: str) -> Row:
-    """Return the row of a plugin; raises PluginNotFoundError, with advice, where there is none."""
-    for row in survey.rows:
-        if name in {row.name, row.candidate.value}:
-            return row
-    candidate = survey.found.find(name)
-    return next(row for row in survey.rows if row.candidate == candidate)
-
-
-def _show(row: Row) -> None:
+def _show(row: Row, survey: Survey) -> None:
     candidate = row.candidate
     click.echo(click.style(plain(row.name), bold=True))
-    since = "" if row.since is None else f", recorded {row.since:%Y-%m-%d %H:%M:%S %Z}"
     fields(
         [
             ("distribution", f"{candidate.distribution} {candidate.version}" if candidate.distribution else ""),
@@ -66,12 +57,14 @@ def _show(row: Row) -> None:
             ("installed in", candidate.location),
             ("requires", ", ".join(candidate.requires)),
             ("enabled", {"": "no", "enabled": "yes", "modules": "yes, in [plugins] modules"}[row.source]),
-            ("status", f"{row.status}{since}"),
+            ("status", row.told),
             ("reason", row.reason),
             ("hooks", ", ".join(row.hooks)),
             ("priority", row.priority),
             ("required", "yes" if row.entry is not None and row.entry.required else ""),
             ("guard", "yes: its failures refuse a transition" if row.entry and row.entry.on_failure == "veto" else ""),
+            *_limits(row, survey),
+            *_figures(row, survey),
             ("configured", "\n".join(f"{key} = {toml_text(value)}" for key, value in _configured(row).items())),
         ]
     )
@@ -84,7 +77,10 @@ def _show(row: Row) -> None:
 def _show_inspection(found: Inspection) -> None:
     if found.hooks:
         say("\nCallbacks")
-        table(["hook", "callback", "priority", "limited to"], [_callback(each) for each in found.hooks])
+        table(
+            ["hook", "callback", "priority", "limited to", "time limit", "delivery"],
+            [_callback(each) for each in found.hooks],
+        )
     if found.settings:
         say(f"\nSettings, in [plugins.{found.plugin}.settings]")
         table(["key", "type", "default", "meaning"], [_setting(each) for each in found.settings])
@@ -94,7 +90,46 @@ def _show_inspection(found: Inspection) -> None:
 
 def _callback(hook: HookInfo) -> list[str]:
     place = {"first": "tryfirst", "last": "trylast"}.get(hook.position, str(hook.priority))
-    return [hook.hook, hook.callback, "wrapper" if hook.wrapper else place, ", ".join(hook.states)]
+    states = ", ".join(hook.states) or "-"
+    return [
+        hook.hook,
+        hook.callback,
+        "wrapper" if hook.wrapper else place,
+        states,
+        limit_text(hook),
+        delivery_text(hook),
+    ]
+
+
+def _limits(row: Row, survey: Survey) -> list[tuple[str, str]]:
+    """Return what the operator says of how the plugin is called, and what counts where nothing is said."""
+    entry, config = row.entry, survey.known.config
+    if not row.source or entry is None or config is None:
+        return []
+    default = config.callbacks.shown("timeout")
+    shown = [
+        ("delivery", entry.delivery or "as its author chose"),
+        ("timeout", entry.shown("timeout") or f"as its author chose, else {default}"),
+    ]
+    if entry.delivery != "inline":
+        shown += [("queue_size", str(entry.queue_size)), ("flush_interval", entry.shown("flush_interval"))]
+    return shown
+
+
+def _figures(row: Row, survey: Survey) -> list[tuple[str, str]]:
+    """Return what the record of calls says of the plugin."""
+    figures, summary = row.figures, row.figures.summary
+    if summary is None:
+        return []
+    counts = f"{summary.failures} failed, {summary.timeouts} took too long"
+    rest = f"{summary.dropped} events dropped, {summary.skipped} calls left out"
+    breakers = (f"{each.state} for {each.hook} since {moment(each.time)}: {each.reason}" for each in figures.breakers)
+    shown = [("calls", f"{summary.calls}; {counts}; {rest}")]
+    if summary.worst_call is not None:
+        hook, callback = summary.worst_call
+        worst = f"{duration(summary.worst)} at worst ({callback} for {hook})"
+        shown.append(("times", f"{duration(summary.mean)} on average, {worst}"))
+    return [*shown, ("breaker", "\n".join(breakers) or "closed"), ("record", survey.figures.told)]
 
 
 def _setting(setting: SettingInfo) -> list[str]:
@@ -117,11 +152,23 @@ def _as_json(row: Row) -> dict[str, Any]:
         "location": candidate.location or None,
         "requires": list(candidate.requires),
         "configured": _configured(row),
+        **_limits_json(row),
     }
     if found is not None:
         extra |= {
-            "callbacks": [asdict(each) for each in found.hooks],
             "settings": [asdict(each) for each in found.settings],
             "output": found.output,
         }
     return row.to_json() | extra
+
+
+def _limits_json(row: Row) -> dict[str, Any]:
+    entry = row.entry
+    if entry is None:
+        return dict.fromkeys(("delivery", "timeout", "queue_size", "flush_interval"))
+    return {
+        "delivery": entry.delivery,
+        "timeout": "none" if entry.timeout == inf else entry.timeout,
+        "queue_size": entry.queue_size,
+        "flush_interval": entry.flush_interval,
+    }

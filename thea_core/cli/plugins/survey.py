@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from thea_core.cli.output import duration, moment
+from thea_core.cli.plugins.figures import Figures, PluginFigures, read_figures
 from thea_core.errors import PluginError
 from thea_core.plugins.compatibility import requirement_problem
 from thea_core.plugins.discovery import Candidate, Discovery, discover
@@ -15,9 +17,9 @@ from thea_core.plugins.status import PluginStatus, StatusFile
 if TYPE_CHECKING:
     from thea_core.cli.options import Known, Options
     from thea_core.config import PluginConfig
-    from thea_core.plugins.inspection import Inspection
+    from thea_core.plugins.inspection import HookInfo, Inspection
 
-__all__ = ["Row", "Survey"]
+__all__ = ["Row", "Survey", "callback_json", "delivery_text", "limit_text"]
 
 
 @dataclass(slots=True)
@@ -33,6 +35,8 @@ class Row:
         hooks: the hooks of which it has callbacks, where that is known.
         priority: of its callbacks, where that is known; a text, for there may be several.
         entry: what ``[plugins.NAME]`` says; None where the configuration could not be read.
+        recorded: what became of it the last time; None where that is not known.
+        figures: what the record of calls says of it.
         inspection: what loading it showed; None where it was not loaded.
     """
 
@@ -44,6 +48,8 @@ class Row:
     hooks: tuple[str, ...] = ()
     priority: str = ""
     entry: PluginConfig | None = None
+    recorded: PluginStatus | None = None
+    figures: PluginFigures = field(default_factory=PluginFigures)
     inspection: Inspection | None = field(default=None, repr=False)
 
     @property
@@ -55,6 +61,15 @@ class Row:
     def wrong(self) -> bool:
         """Whether it is enabled and cannot run, as far as that is known."""
         return bool(self.source) and bool(self.reason)
+
+    @property
+    def told(self) -> str:
+        """The status as it is shown to people: with its time, and without alarm where all is well."""
+        if self.since is None:
+            return self.status
+        if self.status == "stopped" and not self.reason:
+            return f"ok (ran until {moment(self.since)})"
+        return f"{self.status} ({'since ' if self.status == 'running' else ''}{moment(self.since)})"
 
     def add(self, inspection: Inspection) -> None:
         """Take over what loading the plugin showed."""
@@ -84,30 +99,51 @@ class Row:
             "priority": self.priority or None,
             "required": self.entry is not None and self.entry.required,
             "guard": self.entry is not None and self.entry.on_failure == "veto",
+            **self.figures.to_json(),
+            "callbacks": None if self.inspection is None else [callback_json(each) for each in self.inspection.hooks],
         }
 
 
 class Survey:
-    """Every plugin that is installed or named by the configuration, by name; imports none.
+    """Every plugin that is installed, named by the configuration or found in the record of calls; imports none.
+
+    Args:
+        options: which configuration.
+        since: from when on calls of the record count; None for all.
 
     Attributes:
         known: what is known of the configuration.
         found: what is installed.
-        rows: the plugins.
+        figures: what the record of calls says.
+        rows: the plugins, by name.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, since: datetime | None = None) -> None:
         self.known: Known = options.known()
         self.found: Discovery = discover()
+        self.figures: Figures = read_figures(self.known.config, options.base, since)
         self._recorded: Mapping[str, PluginStatus] = _recorded(self.known).read()
         self.rows = sorted(self._rows(), key=lambda each: each.name)
 
-    def load(self, rows: list[Row]) -> None:
+    def row(self, name: str) -> Row:
+        """Return the row of a plugin, by its name, its module's, or that of its distribution.
+
+        Raises:
+            PluginNotFoundError, PluginConflictError: there is none, or there are several; with advice.
+        """
+        for row in self.rows:
+            if name in {row.name, row.candidate.value}:
+                return row
+        candidate = self.found.find(name)
+        return next(row for row in self.rows if row.candidate == candidate)
+
+    def load(self, rows: Sequence[Row]) -> None:
         """Load these plugins, each in a child process, and add to the rows what that shows."""
         from thea_core.cli.plugins.loads import inspect_all
 
-        able = [each for each in rows if each.candidate.value and each.status != "conflict"]
-        for name, inspection in inspect_all(self.known.config, [each.candidate for each in able]).items():
+        able = [each for each in rows if _loadable(each)]
+        beside = [each.candidate for each in self.rows if each.source and each not in able and _loadable(each)]
+        for name, inspection in inspect_all(self.known.config, [each.candidate for each in able], beside).items():
             next(each for each in able if each.name == name).add(inspection)
 
     def _rows(self) -> Iterator[Row]:
@@ -130,12 +166,23 @@ class Survey:
             if candidate not in enabled:
                 conflict = self.found.conflict(candidate)
                 yield self._row(candidate, "", ("conflict", conflict) if conflict else None)
+        known = {each.name for each in (*enabled, *self.found.candidates)} | set(self.known.enabled)
+        known |= {each.rpartition(".")[2] for each in self.known.modules}
+        for name in self.figures.plugins.keys() - known:
+            yield self._row(Candidate(name=name, value=""), "", ("not configured", ""))
 
     def _row(self, candidate: Candidate, source: str, certain: tuple[str, str] | None) -> Row:
         """Return a row; what is certain counts more than what was recorded the last time."""
         recorded = self._recorded.get(candidate.name)
         entry = None if self.known.config is None else self.known.config.plugins.entry(candidate.name)
-        row = Row(candidate, source, "not enabled" if not source else "not started yet", entry=entry)
+        row = Row(
+            candidate,
+            source,
+            "not enabled" if not source else "not started yet",
+            entry=entry,
+            recorded=recorded,
+            figures=self.figures.of(candidate.name),
+        )
         if entry is not None and entry.priority is not None:
             row.priority = str(entry.priority)
         if recorded is not None:
@@ -146,6 +193,29 @@ class Survey:
             row.since = None
             row.status, row.reason = certain
         return row
+
+
+def callback_json(hook: HookInfo) -> dict[str, Any]:
+    """Return the JSON form of a callback."""
+    return asdict(hook) | {"limited": hook.limited}
+
+
+def limit_text(hook: HookInfo) -> str:
+    """Return the time limit of a callback as it is shown."""
+    if hook.limited is None:
+        return "-"
+    if hook.timeout is not None:
+        return duration(hook.timeout)
+    return "unlimited (wrapper)" if hook.wrapper else "unlimited"
+
+
+def delivery_text(hook: HookInfo) -> str:
+    """Return the delivery of a callback as it is shown."""
+    return "-" if hook.limited is None else hook.delivery
+
+
+def _loadable(row: Row) -> bool:
+    return bool(row.candidate.value) and row.status != "conflict"
 
 
 def _recorded(known: Known) -> StatusFile:

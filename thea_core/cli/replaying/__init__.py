@@ -1,0 +1,1 @@
+"""What ``thea replay`` is made of."""
