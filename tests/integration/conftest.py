@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.plugins.conftest import site  # noqa: F401 -- a fixture
+
 DATA = Path(__file__).resolve().parents[1] / "data"
 THEA = Path(sysconfig.get_path("scripts")) / "thea"
 PATIENCE = 60  # seconds until a process counts as hanging

@@ -91,9 +91,9 @@ def check_logged(log: Log) -> None:
     assert events["thea.state_change"] == 4 * len(SENTENCES)
 
 
-def check(log: Log, *plugins: object, named: list[str]) -> None:
+def check(log: Log, *plugins: object, named: list[str], **config: Any) -> None:
     """Let all sentences through, with hostile plugins before the good one, and see who is blamed."""
-    with Thea(CONFIG, plugins=[*plugins, Answering()]) as app:
+    with Thea(CONFIG | config, plugins=[*plugins, Answering()]) as app:
         replies = say_all(app)
         check_answered(replies, app)
     check_logged(log)
@@ -120,10 +120,19 @@ def test_plugins_that_raise_in_async_callbacks(log: Log) -> None:
 
 
 def test_each_distinct_failure_is_logged_once(log: Log) -> None:
-    """A hundred messages with a plugin that fails eleven times each do not flood the log."""
-    check(log, raising.Raising("loud", raising.KINDS["exception"]), named=["loud"])
-    hooks = ["message", "state", "intent", "agent", "pre_transition", "post_transition", "detect_intents", "shutdown"]
-    assert log.remarks().count("'loud'") == len(hooks)
+    """A hundred messages with a plugin that fails eleven times each do not flood the log.
+
+    Of each hook it tells the first failure, and that the plugin is called no more.
+    """
+    check(log, raising.Raising("loud", raising.KINDS["exception"]), named=["loud"], callbacks={"breaker_seconds": "1h"})
+    told = [line for line in log.remarks().splitlines() if "'loud'" in line]
+    events = ["on_message", "on_state_change", "on_intent_detected", "on_agent_delegated"]
+    hooks = [*events, "pre_transition", "post_transition", "detect_intents"]
+    for hook in hooks:
+        assert sum(f" failed in {hook}; the others go on" in line for line in told) == 1
+        assert sum(f" for {hook} is open: 5 failures in a row" in line for line in told) == 1
+    assert sum("cannot be shut down" in line for line in told) == 1
+    assert len(told) == 2 * len(hooks) + 1
 
 
 def test_plugins_that_raise_when_they_are_started_are_left_out(log: Log) -> None:

@@ -1,0 +1,3 @@
+"""Raises an exception while it is imported."""
+
+raise ValueError("not today")
