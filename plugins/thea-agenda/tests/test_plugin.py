@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from importlib.metadata import entry_points
 
 import pytest
 
 from thea_agenda import AgendaError, AgendaPlugin, AgendaSettings
-from thea_core import Agent, AgentNotAvailableError
+from thea_core import Agent, AgentNotAvailableError, Thea
 
 
 def test_the_entry_point_is_the_plugin():
@@ -35,6 +36,14 @@ def test_it_gives_an_agent_for_each_of_its_intents(plugin):
     agents = plugin.provide_agents()
     assert [(agent.name, list(agent.intents)) for agent in agents] == [("agenda", ["agenda"]), ("evento", ["evento"])]
     assert all(isinstance(agent, Agent) for agent in agents)
+
+
+def test_it_reads_a_message_in_the_thread_of_the_turn(plugin, monkeypatch):
+    threads = []
+    monkeypatch.setattr("thea_agenda.intents.understand", lambda _: threads.append(threading.get_ident()) or ())
+    with Thea(plugins=[plugin]) as thea:
+        thea.handle_request("ana", "hola")
+    assert threads == [threading.get_ident()]
 
 
 def test_after_shutdown_an_agent_cannot_write(plugin, talk):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 
 import pytest
 
-from thea_core import CallbackManager
+from thea_core import CallbackManager, Thea
 from thea_logging.settings import DEFAULT_LEVELS
 
 ARGUMENTS = {
@@ -39,3 +40,11 @@ def test_a_session_that_the_caller_of_trigger_knows_is_logged(listen, events, ho
         callbacks.trigger(hook, **({"user_id": "ana"} | ARGUMENTS[hook] | {"session_id": "s-9", "event_id": "e" * 36}))
     assert heard.fields()[0]["session.id"] == "s-9"
     assert heard.fields()[0]["thea.event.id"] == "e" * 36
+
+
+@pytest.mark.parametrize("hook", DEFAULT_LEVELS)
+def test_an_event_is_logged_where_it_happens(listen, events, hook):
+    """To hand it to another thread, as callbacks with a time limit are, would cost more than the record."""
+    with Thea(plugins=[events().plugin]) as thea, listen() as heard:
+        thea.callbacks.trigger(hook, user_id="ana", **ARGUMENTS[hook])
+    assert [each.thread for each in heard.records] == [threading.get_ident()]

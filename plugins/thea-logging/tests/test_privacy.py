@@ -32,9 +32,14 @@ class TestUserHash:
 
     def test_hashing_one_user_leaves_no_trace_in_the_next(self):
         pseudonyms = Pseudonyms(b"key")
-        first = pseudonyms.digest("ana")
-        pseudonyms.digest("berta")
-        assert pseudonyms.digest("ana") == first
+        pseudonyms.digest("ana")
+        assert pseudonyms.digest("berta") == Pseudonyms(b"key").digest("berta")
+        assert pseudonyms.digest("ana") == Pseudonyms(b"key").digest("ana")
+
+    def test_what_is_no_string_has_the_hash_of_its_text(self):
+        pseudonyms = Pseudonyms(b"key")
+        for user_id in (1, True, [1]):
+            assert pseudonyms.digest(user_id) == pseudonyms.digest(str(user_id))
 
 
 class TestEscape:

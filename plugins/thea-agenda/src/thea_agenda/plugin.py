@@ -51,9 +51,13 @@ class AgendaPlugin:
         """Close the agenda: whoever still holds an agent gets a clear error, and the file may be moved."""
         self._store.close()
 
-    @hookimpl
+    @hookimpl(timeout=None)
     def detect_intents(self, message: str) -> list[IntentMatch]:
-        """Say which of the agenda's intents the message may have; most messages have none."""
+        """Say which of the agenda's intents the message may have; most messages have none.
+
+        Without a time limit, so that it is called in the thread of the turn: it waits for nothing, a long message is
+        none of the agenda's, and to hand the rest to another thread would take longer than to read it.
+        """
         return self._detector.detect(message)
 
     @hookimpl

@@ -30,7 +30,9 @@ def error_text(error: BaseException) -> str:
         return error.message
     try:
         return str(error)
-    except Exception as broken:  # whoever wrote the exception wrote its __str__
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # whoever wrote the exception wrote its __str__
         return f"<str() of the exception raised {type(broken).__name__}>"
 
 

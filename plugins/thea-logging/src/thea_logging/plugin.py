@@ -12,7 +12,7 @@ from typing import Any
 from thea_core import hookimpl
 from thea_logging.errors import error_text, error_type, is_plain, render
 from thea_logging.formatter import JsonLinesFormatter
-from thea_logging.privacy import Cleaner, Pseudonyms, clean_name, escape, escape_lines
+from thea_logging.privacy import Cleaner, Pseudonyms, clean_name, escape, escape_lines, text_of
 from thea_logging.redaction import load_redact
 from thea_logging.settings import DEFAULT_LEVELS, LoggingSettings, level_number
 
@@ -21,6 +21,9 @@ __all__ = ["LoggingPlugin"]
 _PRIORITY = 100  # early: what happened is in the log even if a plugin after this one takes the process down
 _OMITTED = "<text left out: redact failed>"
 _HASH_RANGE = 2**64
+
+_Shown = tuple[BaseException | None, str | None]
+"""The exception that goes into the record, if any, and its traceback where formatters must not print it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,10 @@ class LoggingPlugin:
     Raises:
         ConfigError: ``redact`` names no function that can be imported.
 
-    One instance serves every thread and task. The constructor only gives the logger a ``NullHandler``, which keeps an
-    unconfigured host silent; the handler and the level that the settings ask for are there from ``on_startup`` to
-    ``on_shutdown``. The root logger is never touched.
+    One instance serves every thread and task. Its callbacks ask for no time limit, and so are called where the event
+    happens: to hand a record to another thread would cost more than to make it. The constructor only gives the logger
+    a ``NullHandler``, which keeps an unconfigured host silent; the handler and the level that the settings ask for are
+    there from ``on_startup`` to ``on_shutdown``. The root logger is never touched.
     """
 
     name = "logging"
@@ -103,7 +107,7 @@ class LoggingPlugin:
             self._logger.removeHandler(handler)
             handler.flush()
 
-    @hookimpl(priority=_PRIORITY)
+    @hookimpl(priority=_PRIORITY, timeout=None)
     def on_message(
         self, user_id: str, message: str, timestamp: datetime, event_id: str, session_id: str | None
     ) -> None:
@@ -111,13 +115,15 @@ class LoggingPlugin:
         event = self._events["on_message"]
         if (fields := self._begin(event, user_id, event_id, session_id)) is None:
             return
-        fields["thea.message.length"] = len(message)
-        fields["thea.message.timestamp"] = timestamp.isoformat()
+        text = text_of(message)
+        fields["thea.message.length"] = len(text)
+        if moment := _moment(timestamp):
+            fields["thea.message.timestamp"] = moment
         if self._with_text:
-            self._add_text(fields, "thea.message.text", message)
+            self._add_text(fields, "thea.message.text", text)
         self._emit(event, fields)
 
-    @hookimpl(priority=_PRIORITY)
+    @hookimpl(priority=_PRIORITY, timeout=None)
     def on_state_change(
         self, user_id: str, old_state: str, new_state: str, event_id: str, session_id: str | None
     ) -> None:
@@ -129,7 +135,7 @@ class LoggingPlugin:
         fields["thea.state.to"] = clean_name(new_state)
         self._emit(event, fields)
 
-    @hookimpl(priority=_PRIORITY)
+    @hookimpl(priority=_PRIORITY, timeout=None)
     def on_error(
         self, user_id: str, error: BaseException, traceback: str, event_id: str, session_id: str | None
     ) -> None:
@@ -138,23 +144,23 @@ class LoggingPlugin:
         if (fields := self._begin(event, user_id, event_id, session_id)) is None:
             return
         fields["error.type"] = clean_name(error_type(error))
-        self._add_text(fields, "error.message", error_text(error))
-        live = error.__traceback__ is not None
-        if live and self._with_exception:
-            self._emit(event, fields, error)
-            return
-        if stack_trace := self._stack_trace(error, traceback, live=live):
-            fields["error.stack_trace"] = stack_trace
-        self._emit(event, fields)
+        shown: _Shown = (None, None)
+        try:
+            shown = self._add_error(fields, error, text_of(traceback))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as broken:  # an exception may do anything when it is looked at
+            fields["error.message"] = f"<the error could not be read: {type(broken).__name__}>"
+        self._emit(event, fields, *shown)
 
-    @hookimpl(priority=_PRIORITY)
+    @hookimpl(priority=_PRIORITY, timeout=None)
     def on_session_timeout(self, user_id: str, session_id: str, event_id: str) -> None:
         """Log which session has ended."""
         event = self._events["on_session_timeout"]
         if (fields := self._begin(event, user_id, event_id, session_id)) is not None:
             self._emit(event, fields)
 
-    @hookimpl(priority=_PRIORITY)
+    @hookimpl(priority=_PRIORITY, timeout=None)
     def on_intent_detected(
         self, user_id: str, intent: str, score: float, event_id: str, session_id: str | None
     ) -> None:
@@ -163,10 +169,10 @@ class LoggingPlugin:
         if (fields := self._begin(event, user_id, event_id, session_id)) is None:
             return
         fields["thea.intent.name"] = clean_name(intent)
-        fields["thea.intent.score"] = score if math.isfinite(score) else str(score)
+        fields["thea.intent.score"] = _number(score)
         self._emit(event, fields)
 
-    @hookimpl(priority=_PRIORITY)
+    @hookimpl(priority=_PRIORITY, timeout=None)
     def on_agent_delegated(self, user_id: str, agent: str, intent: str, event_id: str, session_id: str | None) -> None:
         """Log the agent and the intent."""
         event = self._events["on_agent_delegated"]
@@ -180,7 +186,7 @@ class LoggingPlugin:
         """Return the fields that every record has; None where this record is not wanted."""
         if not self._logger.isEnabledFor(event.level):
             return None
-        fields: dict[str, Any] = {"event.name": event.name, "thea.event.id": event_id}
+        fields: dict[str, Any] = {"event.name": event.name, "thea.event.id": clean_name(event_id)}
         if not self._raw_ids or event.threshold is not None:
             digest = self._pseudonyms.digest(user_id)
             if event.threshold is not None and int.from_bytes(digest) >= event.threshold:
@@ -189,11 +195,30 @@ class LoggingPlugin:
                 fields["user.hash"] = digest.hex()
         if self._raw_ids:
             fields["user.id"] = clean_name(user_id)
-        if session_id:
-            fields["session.id"] = clean_name(session_id)
+        if session_id is not None and (name := clean_name(session_id)):
+            fields["session.id"] = name
         return fields
 
-    def _emit(self, event: _Event, fields: dict[str, Any], error: BaseException | None = None) -> None:
+    def _add_error(self, fields: dict[str, Any], error: BaseException, traceback: str) -> _Shown:
+        """Add what the error says; return what of it goes into the record as an exception."""
+        self._add_text(fields, "error.message", error_text(error))
+        known = isinstance(error, BaseException)  # whoever triggers the event may give anything
+        live = known and error.__traceback__ is not None
+        if live and self._with_exception:
+            return error, None if is_plain(error) else render(error, escape)
+        if live or (known and self._redacts):
+            # Where texts are redacted a traceback that is only text is left out: the frames in it cannot be told from
+            # what a message pretends to be.
+            stack_trace = render(error, self._clean_trace)
+        else:
+            stack_trace = "" if self._redacts else escape_lines(traceback)
+        if stack_trace:
+            fields["error.stack_trace"] = stack_trace
+        return None, None
+
+    def _emit(
+        self, event: _Event, fields: dict[str, Any], error: BaseException | None = None, trace: str | None = None
+    ) -> None:
         # Logger.log would search the stack for its caller, which is known here, and refuse a field whose name a host's
         # own record factory has taken. Both ways end in `handle`, with filters and handlers as ever.
         exc_info = None if error is None else (type(error), error, error.__traceback__)
@@ -201,16 +226,9 @@ class LoggingPlugin:
             self._logger.name, event.level, __file__, event.line, event.name, (), exc_info, event.hook
         )
         vars(record).update(fields)
-        if error is not None and not is_plain(error):
-            record.exc_text = render(error, escape)  # what formatters print instead of formatting the exception
+        if trace is not None:
+            record.exc_text = trace  # what formatters print instead of formatting the exception
         self._logger.handle(record)
-
-    def _stack_trace(self, error: BaseException, traceback: str, *, live: bool) -> str:
-        if live or self._redacts:
-            # Where texts are redacted a traceback that is only text is left out: the frames in it cannot be told from
-            # what a message pretends to be.
-            return render(error, self._clean_trace)
-        return escape_lines(traceback)
 
     def _add_text(self, fields: dict[str, Any], field: str, text: str) -> None:
         cleaned = self._clean(text)
@@ -228,6 +246,24 @@ class LoggingPlugin:
             return level_number(self._settings.level)
         # Who asks for a handler wants to see something: an unconfigured host's root logger lets only warnings pass.
         return None if self._settings.handler is None else min(event.level for event in self._events.values())
+
+
+def _moment(value: object) -> str:
+    """Return a time as ISO text; nothing where it is none."""
+    try:
+        return value.isoformat() if isinstance(value, datetime) else ""
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # its time zone is somebody's own
+        return ""
+
+
+def _number(value: object) -> object:
+    """Return a finite number as it is; anything else as text."""
+    if issubclass(type(value), float):  # not isinstance: an object may lie about its class
+        value = float.__float__(value)  # type: ignore[arg-type]
+    finite = type(value) in (int, float) and -math.inf < value < math.inf  # type: ignore[operator]
+    return value if finite else clean_name(value)
 
 
 def _hash_key(settings: LoggingSettings) -> bytes:

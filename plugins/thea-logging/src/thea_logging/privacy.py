@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
 
-__all__ = ["Cleaner", "Pseudonyms", "clean_name", "escape", "escape_lines", "truncate", "user_hash"]
+__all__ = ["Cleaner", "Pseudonyms", "clean_name", "escape", "escape_lines", "text_of", "truncate", "user_hash"]
 
 _DIGEST_SIZE = 8
+_REMEMBERED = 128
 _CUT = "…"
 _NAME_LIMIT = 256
 
@@ -37,13 +39,15 @@ class Pseudonyms:
 
     def __init__(self, key: bytes) -> None:
         self._keyed = blake2b(digest_size=_DIGEST_SIZE, key=key)
+        self._remembered = lru_cache(_REMEMBERED)(self._hashed)  # a turn has half a dozen records of one user
 
     def digest(self, user_id: str) -> bytes:
         """Return the 8 bytes that stand for ``user_id``."""
-        # A copy of the keyed state costs half of keying it anew.
-        state = self._keyed.copy()
-        # "surrogatepass": whatever a caller of trigger gives for an id, it gets a hash.
-        state.update(str(user_id).encode("utf-8", "surrogatepass"))
+        return self._remembered(text_of(user_id))  # whatever a caller of trigger gives for an id, it gets a hash
+
+    def _hashed(self, user_id: str) -> bytes:
+        state = self._keyed.copy()  # half the work of keying it anew
+        state.update(user_id.encode("utf-8", "surrogatepass"))
         return state.digest()
 
 
@@ -99,9 +103,24 @@ def escape_lines(text: str) -> str:
     return "\n".join(map(escape, text.split("\n")))
 
 
+def text_of(value: object) -> str:
+    """Return a value as a plain string: a text as it is, anything else as ``str`` tells it, or a note where that fails.
+
+    Raises nothing but KeyboardInterrupt: whoever triggers an event may give anything.
+    """
+    if type(value) is str:
+        return value
+    try:
+        return str.__str__(str(value))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # a SystemExit too
+        return f"<str() of a {type(value).__name__} raised {type(broken).__name__}>"
+
+
 def clean_name(value: object) -> str:
     """Return a name (of a state, an intent, an agent, a session) as it may be logged, at most 256 characters."""
-    text = value if type(value) is str else str(value)
+    text = text_of(value)
     if len(text) <= _NAME_LIMIT and text.isprintable():  # as nearly every name is
         return text
     return escape(truncate(text, _NAME_LIMIT))
