@@ -13,6 +13,7 @@ __all__ = ["SUBJECTS", "measure_alone"]
 
 SUBJECTS = {
     "dispatch": "calling 1, 3 and 10 callbacks",
+    "limits": "time limits, the background, breakers",
     "transitions": "one transition of the state machine",
     "startup": "imports, the command, discovery",
     "turns": "a whole turn, part by part, and on SQLite",
