@@ -6,7 +6,7 @@ from tests.cli.conftest import Command
 from tests.plugins.conftest import FakeSite
 
 SOURCE = """
-import os, sys
+import logging, os, sys
 from thea_core import AgentReply, IntentMatch, ValidationError, hookimpl
 
 class EchoAgent:
@@ -41,6 +41,8 @@ class Echo:
     def on_message(self, user_id, message):
         if message == "stumble":
             raise ValueError("oh")
+        if message == "grumble":
+            logging.getLogger("thea.plugins.echo").warning("the wall is near")
 """
 
 

@@ -184,6 +184,14 @@ def test_a_plugin_that_fails_is_a_warning_without_a_traceback(run: Command) -> N
     assert "Traceback" not in result.stderr
 
 
+def test_what_a_plugin_says_of_itself_is_a_warning_and_in_the_log(run: Command) -> None:
+    run.write("grumble\n", "m.txt")
+    result = run("run", "m.txt", "--log", "log.jsonl")
+    assert "warning: the wall is near" in result.stderr
+    records = [json.loads(line) for line in (run.directory / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [each["logger"] for each in records if each["message"] == "the wall is near"] == ["thea.plugins.echo"]
+
+
 def test_an_empty_file_has_no_messages(run: Command) -> None:
     run.write("", "m.txt")
     result = run("run", "m.txt")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["application", "terminable", "warnings_to"]
 
+_LOGGERS = ("thea_core", "thea.plugins")
+
 
 @contextmanager
 def application(options: Options, store: Store | None = None, *, record: bool = True) -> Iterator[Thea]:
@@ -67,19 +69,21 @@ def _terminate(*_: object) -> None:
 
 @contextmanager
 def warnings_to(write: Callable[[str], None], *, tracebacks: bool = False) -> Iterator[None]:
-    """Let ``write`` have each warning and error that Thea logs, while entered.
+    """Let ``write`` have each warning and error that Thea or a plugin of it logs, while entered.
 
     Args:
         write: gets it as one line.
         tracebacks: whether the traceback follows that line.
     """
-    logger = logging.getLogger("thea_core")
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     handler = _Remarks(write, tracebacks=tracebacks)
-    logger.addHandler(handler)
+    for each in loggers:
+        each.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        for each in loggers:
+            each.removeHandler(handler)
 
 
 class _Remarks(logging.Handler):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from thea_core.cli.exits import Refusal
-from thea_core.cli.messages.log import log_to
+from thea_core.cli.messages.log import LOGGERS, log_to
 
 EVENTS = logging.getLogger("thea.events")
 CORE = logging.getLogger("thea_core.callbacks")
@@ -65,10 +65,11 @@ def test_a_log_is_continued(tmp_path: Path) -> None:
 
 
 def test_afterwards_the_loggers_are_as_before(tmp_path: Path) -> None:
-    before = [(each.level, list(each.handlers)) for each in (EVENTS, logging.getLogger("thea_core"))]
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(each.level, list(each.handlers)) for each in loggers]
     with log_to(tmp_path / "log"):
-        pass
-    assert [(each.level, list(each.handlers)) for each in (EVENTS, logging.getLogger("thea_core"))] == before
+        assert [(each.level, list(each.handlers)) for each in loggers] != before
+    assert [(each.level, list(each.handlers)) for each in loggers] == before
 
 
 def test_without_a_file_nothing_is_done() -> None:

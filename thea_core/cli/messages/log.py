@@ -18,8 +18,8 @@ __all__ = ["JsonLines", "log_option", "log_to"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-LOGGERS = ("thea.events", "thea_core")
-"""The loggers whose records are written: the events that the plugin ``logging`` logs, and Thea's own."""
+LOGGERS = ("thea.events", "thea.plugins", "thea_core")
+"""The loggers whose records are written: the events as the plugin ``logging`` logs them, what plugins say, and Thea."""
 
 _USUAL = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
 
