@@ -289,6 +289,16 @@ class TestSummary:
             "observer watch failed in on_message 10 times so far (ValueError)",
         ]
 
+    def test_a_turn_has_a_logger_of_its_own(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It is told by ``on_error``, too: who reports that can leave the log's out, and keep those of callbacks."""
+        caplog.set_level(logging.DEBUG, "thea_core")
+        log, error = FailureLog(), ValueError("x")
+        for _ in range(10):
+            log.report_turn("executing", error)
+        log.report("shop", "on_message", "callback", error)
+        assert [record.name for record in caplog.records] == [*["thea_core.turns"] * 10, LOGGER]
+        assert {record.levelname for record in caplog.records[:10]} == {"ERROR", "DEBUG", "WARNING"}
+
 
 class TestWithoutTraceback:
     """What did not end in time has raised nothing: it has no traceback, and no place."""

@@ -18,6 +18,7 @@ from thea_core.errors import error_text
 __all__ = ["FailureLog", "log", "log_exception", "short_text"]
 
 logger = logging.getLogger("thea_core.callbacks")
+turns = logging.getLogger("thea_core.turns")  # of its own: these failures are told by on_error, too
 
 _MAX_TEXT = 200
 _MAX_READ = 2000
@@ -94,28 +95,39 @@ class FailureLog:
     def report_turn(self, state: str, error: BaseException, agent: str | None = None) -> None:
         """Log that a turn failed in a state, in the same way: nobody else may be listening to ``on_error``.
 
+        It goes to the logger ``thea_core.turns``, so that whoever does listen can leave it out.
+
         ``agent`` is whose failure it is, where it is an agent's.
         """
         what = "a turn" if agent is None else f"a turn of the agent {agent!r}"
-        self._report(what, f"the state {state!r}", error, "the user gets an apology")
+        self._report(what, f"the state {state!r}", error, "the user gets an apology", to=turns)
 
-    def _report(self, what: str, where: str, error: BaseException, then: str = _OTHERS, detail: str = "") -> None:
+    def _report(
+        self,
+        what: str,
+        where: str,
+        error: BaseException,
+        then: str = _OTHERS,
+        detail: str = "",
+        *,
+        to: logging.Logger = logger,
+    ) -> None:
         place, frames = _place(error)
         count = self._count(_Failure(what, where, _type_name(error, module=True), place))
         if count == 1:
-            self._log_first(f"{what} failed in {where}; {then}", error, detail)
+            self._log_first(to, f"{what} failed in {where}; {then}", error, detail)
         elif str(count).rstrip("0") == "1":
             kind = f"{_type_name(error)} at {place}" if place else _type_name(error)
-            log(logging.WARNING, "%s failed in %s %d times so far (%s)", what, where, count, kind)
+            log(logging.WARNING, "%s failed in %s %d times so far (%s)", what, where, count, kind, to=to)
         else:
-            log(logging.DEBUG, "%s failed in %s again; %d times so far", what, where, count)
+            log(logging.DEBUG, "%s failed in %s again; %d times so far", what, where, count, to=to)
         if frames > _MAX_FRAMES:  # one object that is raised again and again would keep every frame that it ever left
             BaseException.with_traceback(error, None)
 
-    def _log_first(self, message: str, error: BaseException, detail: str) -> None:
+    def _log_first(self, to: logging.Logger, message: str, error: BaseException, detail: str) -> None:
         exc_info, trace = self._trace(error)
         more = "".join(f"\n{each.rstrip()}" for each in (self._redacted(detail), trace) if each)
-        log(logging.ERROR, "%s (%s)%s", message, self.text(error), more, exc_info=exc_info)
+        log(logging.ERROR, "%s (%s)%s", message, self.text(error), more, exc_info=exc_info, to=to)
 
     def _trace(self, error: BaseException) -> tuple[_ExcInfo | None, str]:
         """Return what a log handler is to format; or the traceback as text, where it cannot or must not."""
@@ -157,10 +169,10 @@ def log_exception(message: str, *arguments: object) -> None:
     log(logging.ERROR, message, *arguments, exc_info=True)
 
 
-def log(level: int, message: str, *arguments: object, exc_info: Any = None) -> None:
-    """Log to ``thea_core.callbacks``. Never raises but for KeyboardInterrupt, whatever the host's log handlers do."""
+def log(level: int, message: str, *arguments: object, exc_info: Any = None, to: logging.Logger = logger) -> None:
+    """Log to ``thea_core.callbacks``, or ``to``. Never raises but for KeyboardInterrupt, whatever log handlers do."""
     try:
-        logger.log(level, message, *arguments, exc_info=exc_info)
+        to.log(level, message, *arguments, exc_info=exc_info)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: S110 -- a log handler of the host that raises must not stop a chain
