@@ -118,12 +118,14 @@ class CallRecord(NamedTuple):
         start: when it began, aware, in UTC.
         duration: seconds.
         callbacks: one record for each callback, in the order of the chain.
+        delivery: whether this is what became of a call that was ``"queued"`` before: there is one such record for each.
     """
 
     hook: str
     start: datetime
     duration: float
     callbacks: tuple[CallbackRecord, ...]
+    delivery: bool = False
 
 
 class HistoryRecord(NamedTuple):

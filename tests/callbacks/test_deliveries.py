@@ -97,7 +97,7 @@ class TestRows:
         with callbacks.add_observer(records.append):
             books.end(callback, books.begin(callback), 0, None)
             books.drop(callback)
-        assert [each.callbacks[0].outcome for each in records] == ["ok", "dropped"]
+        assert [(each.callbacks[0].outcome, each.delivery) for each in records] == [("ok", True), ("dropped", True)]
 
     def test_where_nobody_wants_rows_there_are_none(self, clock: FakeClock) -> None:
         callbacks = CallbackManager(clock=clock, history_size=0)

@@ -10,6 +10,7 @@ import contextvars
 import itertools
 import math
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.callbacks.helpers import ctrl_c, say
 from tests.support import FakeClock
 from thea_core import (
     CallbackManager,
+    CallRecord,
     hookimpl,
 )
 from thea_core.callbacks.runtime import PluginLimits
@@ -206,6 +208,20 @@ class TestClose:
             "its queue was closed before its turn"
         ] * 2
 
+    def test_an_observer_is_told_what_became_of_each_call_also_of_those_that_were_dropped(
+        self, callbacks: CallbackManager
+    ) -> None:
+        shop = Shop(hangs=True)
+        queue = plug(callbacks, shop, queue_size=2)
+        records: list[CallRecord] = []
+        callbacks.add_observer(records.append)
+        with hanging(callbacks, shop):
+            tell(callbacks, *"abcd")
+            callbacks.close(0.0)
+        assert queue.flush(PATIENCE) == 0
+        told = Counter((each.callbacks[0].outcome, each.delivery) for each in records)
+        assert told == {("queued", False): 3, ("dropped", False): 2, ("dropped", True): 2, ("ok", True): 1}
+
     def test_a_plugin_that_hangs_uses_up_no_time_of_the_others(self, callbacks: CallbackManager) -> None:
         stuck, other = Shop(hangs=True), Batches()
         plug(callbacks, stuck, "stuck")
@@ -346,6 +362,15 @@ class TestOnFlush:
         assert plugin.sent == [["a", "b", "c"]]
         assert plugin.seconds == [7.0]  # its own limit
         assert len(set(plugin.threads)) == 1
+
+    def test_to_an_observer_it_is_no_delivery_of_a_call_that_was_queued(self, callbacks: CallbackManager) -> None:
+        records: list[CallRecord] = []
+        callbacks.add_observer(records.append)
+        plug(callbacks, Batches(), flush_interval=LONG)
+        tell(callbacks, "a")
+        assert callbacks.flush(PATIENCE) == 0
+        told = {(each.hook, each.callbacks[0].outcome, each.delivery) for each in records}
+        assert told == {("on_message", "queued", False), ("on_message", "ok", True), ("on_flush", "ok", False)}
 
     def test_it_is_told_the_operators_limit_or_else_the_interval(self, callbacks: CallbackManager) -> None:
         limited, unlimited = Batches(), Batches()

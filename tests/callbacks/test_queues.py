@@ -291,9 +291,11 @@ class TestRows:
         with hanging(callbacks, shop):
             clock.advance(5)
         callbacks.flush(PATIENCE)
-        assert [(each.hook, each.callbacks[0].plugin, each.callbacks[0].outcome) for each in records] == [
-            ("on_message", "shop", "queued"),
-            ("on_message", "shop", "ok"),
+        assert [
+            (each.hook, each.callbacks[0].plugin, each.callbacks[0].outcome, each.delivery) for each in records
+        ] == [
+            ("on_message", "shop", "queued", False),
+            ("on_message", "shop", "ok", True),
         ]
         assert records[1].duration == 5.0
         assert [each.outcome for each in callbacks.history] == ["queued", "ok"]

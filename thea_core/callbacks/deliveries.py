@@ -8,6 +8,7 @@ from thea_core.callbacks.binding import Callback
 from thea_core.callbacks.breaker import REFUSED
 from thea_core.callbacks.health import Health
 from thea_core.callbacks.history import Call, Failure, Log, Recorder, Shape
+from thea_core.callbacks.hooks import Kind
 from thea_core.types import Clock
 
 __all__ = ["Deliveries"]
@@ -65,5 +66,7 @@ class Deliveries:
             call = Call(callback.hook.name, callback.plugin, callback.name)
             log = self._logs.get(call)
             if log is None:
-                log = self._logs[call] = self._recorder.log(Shape((call,), ((0, 1, 0),), ((0, 0),)))
+                queued = callback.hook.kind is Kind.EVENT  # on_flush is called by the queue itself
+                shape = Shape((call,), ((0, 1, 0),), ((0, 0),), delivery=queued)
+                log = self._logs[call] = self._recorder.log(shape)
             self._recorder.record(log, (start, self._now(), failures))

@@ -52,12 +52,14 @@ class Shape(NamedTuple):
         groups: how the calls are split into calls of hooks, as observers get them: first and last call.
         queued: which calls only put theirs on a queue, by their index: the outcome of these is ``"queued"``, not
             ``"ok"``.
+        delivery: whether the rows tell what became of calls that were queued.
     """
 
     calls: tuple[Call, ...]
     spans: tuple[tuple[int, int, int], ...]
     groups: tuple[tuple[int, int], ...]
     queued: frozenset[int] = frozenset()
+    delivery: bool = False
 
     def usual(self, index: int) -> str:
         """Return how a call ended of which nothing else is noted."""
@@ -281,7 +283,8 @@ class Recorder:
                     CallbackRecord(call.plugin, call.callback, duration / 1e9, outcome, error)
                     for call, (_, duration, outcome, error) in ran
                 )
-                yield CallRecord(shape.calls[first].hook, self._date(start), (end - start) / 1e9, records)
+                hook, seconds = shape.calls[first].hook, (end - start) / 1e9
+                yield CallRecord(hook, self._date(start), seconds, records, shape.delivery)
 
     def _date(self, nanoseconds: int) -> datetime:
         date, zero = self._zero

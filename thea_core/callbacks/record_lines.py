@@ -139,6 +139,7 @@ def _call_to_json(call: CallRecord) -> dict[str, Any]:
             }
             for each in call.callbacks
         ],
+        **({"delivery": True} if call.delivery else {}),
     }
 
 
@@ -153,7 +154,8 @@ def _call(data: dict[str, Any]) -> CallLine:
         )
         for each in data["callbacks"]
     )
-    call = CallRecord(_text(data["hook"]), _date(data["start"]), _seconds(data["duration"]), callbacks)
+    start, duration = _date(data["start"]), _seconds(data["duration"])
+    call = CallRecord(_text(data["hook"]), start, duration, callbacks, data.get("delivery") is True)
     return CallLine(_number(data["pid"]), call)
 
 
