@@ -10,6 +10,7 @@ import pytest
 
 from tests.callbacks.helpers import MESSAGE, outcomes, plug, say
 from thea_core import CallbackManager, HookResult, IntentMatch, hookimpl
+from thea_core.callbacks.compiler import Compiled
 
 DETECT: dict[str, Any] = {"message": "hola", "context": {}}
 
@@ -318,3 +319,21 @@ class TestWrappers:
         plug(callbacks, Plugin())
         say(callbacks, event_id="e")
         assert got == [("ana", "e")]
+
+
+class TestCompilation:
+    def test_a_function_is_compiled_when_it_is_first_asked_for_and_then_kept(self) -> None:
+        built: list[str] = []
+
+        def build(kind: str) -> Callable[..., Any]:
+            built.append(kind)
+            return lambda: kind
+
+        compiled = Compiled(build)
+        assert built == []
+        assert (compiled.run(), compiled.run(), compiled.steps()) == ("run", "run", "steps")
+        assert built == ["run", "steps"]
+
+    def test_it_has_no_other_functions(self) -> None:
+        with pytest.raises(AttributeError, match="'Compiled' object has no attribute 'walk'"):
+            _ = Compiled(lambda _: print).walk

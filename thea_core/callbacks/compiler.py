@@ -29,6 +29,7 @@ from thea_core.types import Clock, HookResult
 __all__ = [
     "BREAKER_OPEN",
     "Chain",
+    "Compiled",
     "Support",
     "build_function",
     "compile_chain",
@@ -74,26 +75,53 @@ class Support(NamedTuple):
     delivering: Sequence[object]
 
 
-class Chain(NamedTuple):
-    """The callbacks of one hook in the order in which they run, and the functions that run them.
+class Compiled:
+    """Two functions that do the same, each compiled when it is first asked for. Thread-safe.
+
+    Most chains that are published are replaced before they run: each plugin that starts or stops publishes all anew.
+
+    Args:
+        build: compiles one of the two, given its name.
 
     Attributes:
-        callbacks: wrappers first, then the others.
-        run: takes the arguments as a dict and calls the chain in the calling thread.
-        steps: takes the arguments as a dict and calls the chain as a generator of steps.
-
-    Both take as a second argument how many of the running calls are their caller's own: with no others, nothing can be
-    nested.
+        run: does it in the calling thread.
+        steps: does it as a generator of steps.
     """
 
-    hook: Hook
-    callbacks: tuple[Callback, ...]
     run: Callable[..., Any]
     steps: Callable[..., Any]
 
+    def __init__(self, build: Callable[[str], Callable[..., Any]]) -> None:
+        self._build = build
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Compile a function that is not there yet; where two threads do so at once, either serves."""
+        if name not in Compiled.__annotations__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        function = self._build(name)
+        setattr(self, name, function)
+        return function
+
+
+class Chain(Compiled):
+    """The callbacks of one hook in the order in which they run, and the functions that run them.
+
+    Both functions take the arguments as a dict, and as a second argument how many of the running calls are their
+    caller's own: with no others, nothing can be nested.
+
+    Attributes:
+        hook: the hook.
+        callbacks: wrappers first, then the others.
+    """
+
+    def __init__(self, hook: Hook, callbacks: tuple[Callback, ...], build: Callable[[str], Callable[..., Any]]) -> None:
+        super().__init__(build)
+        self.hook = hook
+        self.callbacks = callbacks
+
 
 def compile_chain(hook: Hook, callbacks: Sequence[Callback], support: Support, edition: int) -> Chain:
-    """Compile the chain of an event or a result hook.
+    """Return the chain of an event or a result hook.
 
     Args:
         hook: the hook.
@@ -103,7 +131,7 @@ def compile_chain(hook: Hook, callbacks: Sequence[Callback], support: Support, e
     """
     source = _Writer(hook, callbacks, support.recorder, edition)
     names = {**_namespace(hook, callbacks, support), **log_names(support.recorder, source.shape)}
-    return Chain(hook, tuple(callbacks), source.build("run", names), source.build("steps", names))
+    return Chain(hook, tuple(callbacks), partial(source.build, names=names))
 
 
 # Under names of their own: an argument of a hook may well be called ``type``.

@@ -112,7 +112,7 @@ class CallbackManager:
         self._locals: dict[str, tuple[Callback, ...]] = {}
         self._plugins: dict[str, PluginBinding] = {}
         self._chains: dict[str, Chain] = {}
-        self._runs: dict[str, Callable[..., Any]] = {}
+        self._runs = _Runs(self._chains)
         self._sequence = 0
         self._edition = 0
         self._dependents: WeakSet[Dependent] = WeakSet()
@@ -676,7 +676,7 @@ class CallbackManager:
         return ordered([*self._locals.get(hook.name, ()), *(each for each in plugins if each.hook is hook)])
 
     def _publish(self, names: Iterable[str] | None = None) -> None:
-        """Compile the chains anew and put them in place in one step; the lock is held."""
+        """Make the chains anew and put them in place in one step; the lock is held."""
         self._edition += 1
         chains = dict(self._chains) if names is not None else {}
         hooks = [self._hooks[name] for name in names] if names is not None else list(self._hooks)
@@ -684,7 +684,7 @@ class CallbackManager:
             if hook.kind in (Kind.EVENT, Kind.COLLECT, Kind.FIRSTRESULT):
                 chains[hook.name] = compile_chain(hook, self._callbacks_of(hook), self._support, self._edition)
         self._chains = chains
-        self._runs = {name: chain.run for name, chain in chains.items() if chain.hook.kind is Kind.EVENT}
+        self._runs = _Runs(chains)
         for dependent in list(self._dependents):
             dependent.chains_changed()
 
@@ -696,3 +696,19 @@ class CallbackManager:
         if chain.hook.kind not in kinds:
             raise not_callable(self._hooks, name, *kinds)
         return chain
+
+
+class _Runs(dict[str, Callable[..., Any]]):
+    """What runs each event's chain, compiled at its first use."""
+
+    def __init__(self, chains: Mapping[str, Chain]) -> None:
+        super().__init__()
+        self._chains = chains
+
+    def __missing__(self, event: str) -> Callable[..., Any]:
+        """Compile it; a KeyError where there is no such event."""
+        chain = self._chains[event]
+        if chain.hook.kind is not Kind.EVENT:
+            raise KeyError(event)
+        run = self[event] = chain.run
+        return run

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from thea_core.callbacks import flow
 from thea_core.callbacks.breaker import Breaker
-from thea_core.callbacks.compiler import BREAKER_OPEN, build_function, indented, log_names, record_lines
+from thea_core.callbacks.compiler import BREAKER_OPEN, Compiled, build_function, indented, log_names, record_lines
 from thea_core.callbacks.history import Call, Failure, Recorder, Shape
 from thea_core.callbacks.hooks import Hook
 from thea_core.callbacks.steps import Steps, drive
@@ -25,7 +25,7 @@ from thea_core.fsm.phases import Member
 from thea_core.fsm.verdicts import Judge, checked, own_copy
 from thea_core.types import Context
 
-__all__ = ["CompiledTransition", "TransitionSupport", "compile_transition"]
+__all__ = ["TransitionSupport", "compile_transition"]
 
 
 class TransitionSupport(NamedTuple):
@@ -79,22 +79,13 @@ class TransitionSupport(NamedTuple):
     edition: int
 
 
-class CompiledTransition(NamedTuple):
-    """The functions that take a context to one target.
-
-    Attributes:
-        run: takes the context and does it in the calling thread.
-        steps: takes the context and the notes of its flow, and does it as a generator of steps.
-    """
-
-    run: Callable[..., Context]
-    steps: Callable[..., Any]
-
-
 def compile_transition(
     target: str, sources: frozenset[str], pre: Sequence[Member], post: Sequence[Member], support: TransitionSupport
-) -> CompiledTransition:
-    """Compile the transition to ``target``, legal from ``sources``."""
+) -> Compiled:
+    """Return the transition to ``target``, legal from ``sources``.
+
+    Its ``run`` takes the context; its ``steps``, the context and the notes of its flow.
+    """
     writer = _Writer(target, pre, post, support)
     recorder = support.recorder
     members = [*pre, *post]
@@ -141,10 +132,7 @@ def compile_transition(
         **{f"_c{index}": member.callback.function for index, member in enumerate(members)},
         **{f"_call{index}": member.call for index, member in enumerate(members)},
     }
-    return CompiledTransition(
-        build_function(writer.function(waits=True), names, f"<transition to {target!a}>"),
-        build_function(writer.function(waits=False), names, f"<transition to {target!a}>"),
-    )
+    return Compiled(partial(writer.build, names=names))
 
 
 def _fill(times: Sequence[int | None], failures: Sequence[Failure], last: Failure | None) -> tuple[Any, ...]:
@@ -210,8 +198,11 @@ class _Writer:
         self._times = 1 + len(pre) + len(post) + 1  # before the first, after each, and at the end
         self.shape = self._shape()
 
-    def function(self, *, waits: bool) -> list[str]:
-        """Return the lines of one of the two functions."""
+    def build(self, kind: str, names: dict[str, Any]) -> Callable[..., Any]:
+        """Compile one of the two functions."""
+        return build_function(self._function(waits=kind == "run"), names, f"<transition to {self._target!a}>")
+
+    def _function(self, *, waits: bool) -> list[str]:
         support = self._support
         # A task that is spawned within must find the engine running; what only blocks this thread needs no frame.
         framed = any(member.callback.is_async for member in self._members) if waits else self._members or support.told

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar, overload
 
 from thea_core.callbacks import flow
+from thea_core.callbacks.compiler import Compiled
 from thea_core.callbacks.forking import watch
 from thea_core.callbacks.hooks import suggestion
 from thea_core.callbacks.limits import CallbackStep
@@ -20,7 +21,7 @@ from thea_core.errors import (
     RegistrationError,
     TransitionVeto,
 )
-from thea_core.fsm.compiler import CompiledTransition, TransitionSupport, compile_transition
+from thea_core.fsm.compiler import TransitionSupport, compile_transition
 from thea_core.fsm.context import copy_context
 from thea_core.fsm.definition import Definition
 from thea_core.fsm.diagram import draw
@@ -79,7 +80,7 @@ class FSMEngine:
         self._judge = Judge(self.callbacks)
         self._state_change = self.callbacks.hook("on_state_change")
         self._error = self.callbacks.hook("on_error")
-        self._compiled: dict[tuple[str, bool], CompiledTransition] = {}
+        self._compiled: dict[tuple[str, bool], Compiled] = {}
         self._runs: dict[str, Callable[[Context], Context]] = {}
         self.callbacks.tell_changes(self)
         watch(self)
@@ -134,7 +135,8 @@ class FSMEngine:
 
     def reset(self, context: Context) -> Context:
         """Take the conversation to the initial state, from any state; otherwise like :meth:`handle`."""
-        return self._transition(self.definition.initial, reset=True).run(context)
+        run: Callable[[Context], Context] = self._transition(self.definition.initial, reset=True).run
+        return run(context)
 
     def areset(self, context: Context) -> Coroutine[Any, Any, Context]:
         """Do the same as :meth:`reset`."""
@@ -267,14 +269,14 @@ class FSMEngine:
 
         return register
 
-    def _transition(self, target: str, *, reset: bool = False) -> CompiledTransition:
+    def _transition(self, target: str, *, reset: bool = False) -> Compiled:
         """Return the functions that lead to a target, compiled if need be."""
         compiled, runs = self._compiled, self._runs  # what is compiled while a chain changes goes with these
         if type(target) is str and (known := compiled.get((target, reset))) is not None:
             return known
         if target not in self.definition:
             refuse = partial(self._refuse_unknown, target)
-            return CompiledTransition(refuse, refuse)
+            return Compiled(lambda _: refuse)
         target = str.__str__(target)  # a member of a StrEnum is a name too
         if (target, reset) not in compiled:
             compiled[target, reset] = self._compile(target, reset=reset)
@@ -286,7 +288,7 @@ class FSMEngine:
         """Compile anew: a chain of the manager has changed, or a local callback was added."""
         self._compiled, self._runs = {}, {}
 
-    def _compile(self, target: str, *, reset: bool) -> CompiledTransition:
+    def _compile(self, target: str, *, reset: bool) -> Compiled:
         states = self.definition.states
         sources = frozenset(state for state in states if reset or target in self.definition.targets(state))
         pre, post = (self._phases.members(phase, target) for phase in (Phase.PRE, Phase.POST))
