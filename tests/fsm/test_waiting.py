@@ -471,7 +471,7 @@ class TestInterruptedWaiting:
         result = Future.result
 
         def interrupted(self: Any, timeout: float | None = None) -> Any:
-            if timeout is None and not self.done():
+            if not self.done():
                 hanging.begun.wait()
                 raise KeyboardInterrupt
             return result(self, timeout)
