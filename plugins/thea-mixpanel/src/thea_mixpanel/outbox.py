@@ -1,0 +1,218 @@
+"""The events that wait for their request: gathered up to one batch, sent, sent again, or given up.
+
+This is no queue. A full batch is sent where the event that filled it is handled, and until that is done the next event
+waits in the core's queue, which is bounded.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from thea_core import Clock
+from thea_mixpanel.losses import Losses
+from thea_mixpanel.posting import Verdict
+
+__all__ = ["Outbox", "Surroundings"]
+
+_LONGEST_PAUSE = 30.0  # seconds
+_FIRST_PAUSE = 0.5  # seconds
+_SHORTEST_TRY = 0.02  # seconds; with less time left a request is not begun
+_SHUT_DOWN = "the plugin was shut down"
+_UNANSWERED = "no answer before the shutdown"
+
+
+class Surroundings(NamedTuple):
+    """Where time and chance come from; tests have their own.
+
+    Attributes:
+        clock: tells and measures time.
+        uniform: returns a random number between two.
+        wait: waits for an event for at most so many seconds, and tells whether it was set.
+    """
+
+    clock: Clock
+    uniform: Callable[[float, float], float]
+    wait: Callable[[threading.Event, float], bool] = threading.Event.wait
+
+
+class Outbox:
+    """Gathers events as the consumer of a ``mixpanel.Mixpanel``, and sends them in batches. Thread-safe.
+
+    No lock is held while a request is made or a pause waited for. Each event is in exactly one place: gathered, under
+    way, sent or lost.
+
+    Args:
+        post: makes a request of some events, with seconds for connection and answer.
+        losses: counts what is given up.
+        flush_at: how many events make a full batch.
+        max_retries: how many times a request that fails is repeated.
+        request_timeout: seconds for connection and answer, each.
+        surroundings: where time and chance come from.
+
+    Attributes:
+        sent: how many events Mixpanel has accepted.
+    """
+
+    def __init__(
+        self,
+        post: Callable[[list[str], float], Verdict],
+        losses: Losses,
+        *,
+        flush_at: int,
+        max_retries: int,
+        request_timeout: float,
+        surroundings: Surroundings,
+    ) -> None:
+        self._post = post
+        self._losses = losses
+        self._flush_at = flush_at
+        self._max_retries = max_retries
+        self._request_timeout = request_timeout
+        self._clock, self._uniform, self._wait = surroundings
+        self._lock = threading.Lock()
+        self._landed = threading.Condition(self._lock)
+        self._gathered: list[str] = []
+        self._under_way = 0
+        self._failures = 0  # in a row
+        self._not_before = -math.inf  # when the next request may be made, after one that failed
+        self._closing = threading.Event()
+        self._end = math.inf  # when the shutdown must be over
+        self._closed = False
+        self.sent = 0
+
+    def send(
+        self,
+        endpoint: str,  # noqa: ARG002 -- the library calls a consumer so; all of it are events
+        json_message: str,
+        api_key: object = None,  # noqa: ARG002
+        api_secret: object = None,  # noqa: ARG002
+    ) -> None:
+        """Take an event; where it makes a batch full, send that before returning."""
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._gathered.append(json_message)
+            full = len(self._gathered) >= self._flush_at
+        if closed:
+            self._losses.add(_SHUT_DOWN)
+        elif full:
+            self.deliver()
+
+    def deliver(self, seconds: float = math.inf) -> None:
+        """Send what has been gathered. What cannot be sent in time is kept, unless it has been tried often enough.
+
+        Args:
+            seconds: how long pauses between tries may take in all. A request that has begun is not cut short by it: it
+                might arrive all the same, and then twice.
+        """
+        deadline = self._now() + seconds
+        while self._deliver_batch(deadline):
+            pass
+
+    def close(self, seconds: float) -> None:
+        """Send what has been gathered with one last try, and wait for what is under way; the rest is lost."""
+        self._end = self._now() + seconds
+        self._closing.set()
+        self.deliver()
+        with self._lock:
+            self._landed.wait_for(lambda: not self._under_way, max(0.0, self._end - self._now()))
+            self._closed = True
+            unanswered, gathered, self._gathered = self._under_way, len(self._gathered), []
+        if unanswered:
+            self._losses.add(_UNANSWERED, unanswered)
+        if gathered:  # by a callback that came late
+            self._losses.add(_SHUT_DOWN, gathered)
+
+    def _now(self) -> float:
+        return self._clock.monotonic_ns() / 1_000_000_000
+
+    def _deliver_batch(self, deadline: float) -> bool:
+        """Send one batch; tell whether there may be another."""
+        with self._lock:
+            batch = self._gathered[: self._flush_at]
+            del self._gathered[: self._flush_at]
+            self._under_way += len(batch)
+        kept = batch  # also where Ctrl-C comes: to send it twice is no harm, the events have ids
+        try:
+            kept = self._settle(batch, deadline, iter(range(4 * len(batch).bit_length()))) if batch else []
+        finally:
+            with self._lock:
+                self._under_way -= len(batch)
+                if not self._closed:
+                    self._gathered[:0] = kept
+                self._landed.notify_all()
+        return bool(batch) and not kept
+
+    def _settle(self, events: list[str], deadline: float, parts: Iterator[int]) -> list[str]:
+        """Send events until it is decided what becomes of them; return those to be kept.
+
+        Args:
+            events: to be sent with one request.
+            deadline: when no further pause may end.
+            parts: has one item for each request that may still be spent on finding the events that are not taken.
+        """
+        while True:
+            if not self._ready(deadline):
+                return events
+            verdict = self._post(events, self._seconds())
+            if verdict.outcome != "failed":
+                break
+            if not self._may_try_again(verdict):
+                self._lose(events, verdict)
+                return []
+        self._recover()
+        if verdict.outcome == "accepted":
+            self._note_sent(len(events))
+        elif verdict.outcome == "poisoned" and len(events) > 1 and next(parts, None) is not None:
+            middle = len(events) // 2
+            kept = self._settle(events[:middle], deadline, parts)
+            return kept + self._settle(events[middle:], deadline, parts)
+        else:
+            self._lose(events, verdict)
+        return []
+
+    def _ready(self, deadline: float) -> bool:
+        """Wait until the next request may be made; tell whether that is before the deadline."""
+        pause = self._not_before - self._now()
+        if self._closing.is_set() or pause <= 0:
+            return True
+        if self._now() + pause > deadline:
+            return False
+        self._wait(self._closing, pause)
+        return True
+
+    def _seconds(self) -> float:
+        """Return how long to wait for a connection, and then for an answer."""
+        if not self._closing.is_set():
+            return self._request_timeout
+        return min(self._request_timeout, max((self._end - self._now()) / 2, _SHORTEST_TRY))
+
+    def _may_try_again(self, verdict: Verdict) -> bool:
+        """Note that a request has failed; tell whether it is to be repeated."""
+        with self._lock:
+            self._failures += 1
+            pause = _FIRST_PAUSE * 2 ** min(self._failures - 1, 10) * self._uniform(0.5, 1.0)
+            pause = min(_LONGEST_PAUSE, pause if verdict.retry_after is None else verdict.retry_after)
+            self._not_before = self._now() + pause
+            again = self._failures <= self._max_retries and not self._closing.is_set()
+            if not again:
+                self._failures = 0
+            return again
+
+    def _recover(self) -> None:
+        with self._lock:
+            self._failures, self._not_before = 0, -math.inf
+
+    def _note_sent(self, count: int) -> None:
+        with self._lock:
+            if not self._closed:  # else it has been counted as lost
+                self.sent += count
+
+    def _lose(self, events: list[str], verdict: Verdict) -> None:
+        with self._lock:
+            closed = self._closed
+        if not closed:
+            self._losses.add(verdict.reason, len(events), verdict.detail)
