@@ -198,6 +198,9 @@ class LifeCycle:
     def on_shutdown(self, timeout: float) -> None:
         """Called once when the plugin is switched off or the application ends, after its last callback.
 
+        What it raises is logged. A ``PluginError`` with the plugin's own name is for what it has to say at its end,
+        such as "12 events lost: HTTP 500": that is told in its own words, also by ``thea run``.
+
         Args:
             timeout: seconds that are left for it.
         """

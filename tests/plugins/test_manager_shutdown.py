@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from tests.plugins.running import Application, Recording, running
+from thea_core.errors import PluginError
 from thea_core.markers import hookimpl
 
 
@@ -64,6 +65,32 @@ def test_what_one_raises_is_logged_and_the_others_are_shut_down(caplog, error):
     assert first.notes[-1] == ("stop", "first", 5.0)
     [record] = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert "plugin 'broken' (" in record.getMessage()
+
+
+def test_what_one_has_to_say_at_its_end_is_told_in_its_own_words(caplog):
+    class Losing(Recording):
+        @hookimpl
+        def on_shutdown(self, timeout):
+            raise PluginError("12 events lost: HTTP 500", plugin="losing")
+
+    with running(Losing("losing")) as app:
+        pass
+    [record] = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert record.getMessage() == "plugin 'losing': 12 events lost: HTTP 500"
+    assert [each.reason for each in app.plugins] == [record.getMessage()]
+
+
+def test_an_error_about_another_plugin_names_the_one_that_raised_it(caplog):
+    class Broken(Recording):
+        @hookimpl
+        def on_shutdown(self, timeout):
+            raise PluginError("no plugin 'x' is installed", plugin="x")
+
+    with running(Broken("broken")):
+        pass
+    [record] = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert "plugin 'broken' (" in record.getMessage()
+    assert "cannot be shut down: no plugin 'x' is installed" in record.getMessage()
 
 
 def test_one_that_hangs_is_left_behind_and_the_others_are_shut_down(caplog):

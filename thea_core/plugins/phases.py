@@ -14,7 +14,7 @@ from thea_core.callbacks.binding import place_of
 from thea_core.callbacks.hooks import suggestion
 from thea_core.callbacks.runtime import PluginLimits
 from thea_core.callbacks.steps import drive
-from thea_core.errors import CallbackTimeoutError, RegistrationError
+from thea_core.errors import CallbackTimeoutError, PluginError, RegistrationError, error_text
 from thea_core.markers import PROJECT
 from thea_core.plugins.compatibility import check
 from thea_core.plugins.entries import GIVEN, MODULES
@@ -157,10 +157,14 @@ class Phases:
 
         Raises:
             PluginLoadError: it raised, or did not come back in time.
+            PluginError: it raised one of its own, to tell something; only the plugin's name stands before the text.
         """
         for callback in callbacks_of(entry, "on_shutdown"):
             timeout = left()
             outcome = yield self._shutdown_step(entry, callback, timeout)
+            error = None if outcome is None else outcome[1]
+            if type(error) is PluginError and error.plugin == entry.name:
+                raise PluginError(f"plugin {entry.name!r}: {error_text(error)}", plugin=entry.name) from error
             with guarded(entry.candidate, "shut down", entry.remedy):
                 if outcome is None:
                     raise TimeoutError(f"its on_shutdown is still running after {max(timeout, _GRACE):g} s")

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from tests.callbacks.helpers import MESSAGE
-from thea_core import Thea, hookimpl
+from thea_core import PluginError, Thea, hookimpl
 from thea_core.cli.messages.troubles import troubles
 
 CONFIG: dict[str, Any] = {"store": {"url": "memory:"}}
@@ -66,6 +66,12 @@ class FailingToEnd(Named):
         raise ValueError("no end")
 
 
+class Losing(Named):
+    @hookimpl
+    def on_shutdown(self):
+        raise PluginError("12 events lost: HTTP 500", plugin=self.name)
+
+
 class Good(Named):
     @hookimpl
     def on_message(self):
@@ -122,6 +128,10 @@ def test_what_went_wrong_at_the_end_is_told() -> None:
     (line,) = told_of(FailingToEnd("stubborn"))
     assert line.startswith("stubborn: plugin 'stubborn' (")
     assert "cannot be shut down: ValueError: no end" in line
+
+
+def test_what_a_plugin_has_to_say_at_its_end_stands_there_in_its_own_words() -> None:
+    assert told_of(Losing("losing")) == ["losing: 12 events lost: HTTP 500"]
 
 
 def test_without_a_history_only_failures_are_counted() -> None:

@@ -44,5 +44,5 @@ def _counted(number: int, one: str, many: str) -> str:
 
 def _reason(info: PluginInfo) -> str:
     """Return on one line why it is left out, or how it ended."""
-    text = " ".join(info.reason.split())
+    text = " ".join(info.reason.split()).replace(f"plugin {info.name!r}: ", "")  # the line begins with the name
     return f"left out: {text}" if info.state == "failed" else text
