@@ -134,6 +134,11 @@ class RecordingServer:
         """Let every request go on that hangs, and hang no more."""
         self._released.set()
 
+    def refuse(self) -> None:
+        """Close the port, so that connections are refused from now on."""
+        self._server.shutdown()
+        self._server.server_close()
+
     def wait_for(self, count: int, timeout: float = 20.0) -> list[Request]:
         """Return the requests as soon as there are ``count``.
 
