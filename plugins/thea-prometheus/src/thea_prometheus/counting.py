@@ -1,0 +1,32 @@
+"""From the records of calls, as the core gives them to observers, to metrics."""
+
+from __future__ import annotations
+
+from thea_core import CallRecord
+from thea_prometheus.metrics import Metrics
+
+__all__ = ["count_call"]
+
+
+def count_call(metrics: Metrics, call: CallRecord) -> None:
+    """Count one finished call of a chain. The caller of the chain waits for it."""
+    hook = call.hook
+    if hook == "transition":
+        for each in call.callbacks:
+            metrics.transition_duration.of(each.callback.removeprefix("-> ")).observe(each.duration)
+        return
+    for plugin, _, duration, outcome, _ in call.callbacks:
+        if call.delivery:
+            metrics.queues.of(plugin).delivered.inc()
+        if outcome == "queued":
+            metrics.queues.of(plugin).queued.inc()
+        elif outcome == "dropped":
+            queue = metrics.queues.of(plugin)
+            (queue.closed if call.delivery else queue.full).inc()
+        elif outcome == "skipped":
+            metrics.hooks.of(plugin, hook).skipped.inc()
+        else:
+            figures = metrics.hooks.of(plugin, hook)
+            figures.duration.observe(duration)
+            if outcome in figures.failures:
+                figures.failures[outcome].inc()
