@@ -164,7 +164,7 @@ class MixpanelPlugin:
         work.outbox.close(max(timeout - _GRACE, timeout / 2))
         work.poster.close()
         if summary := work.losses.summary():
-            raise PluginError(f"{self.name}: {summary}", plugin=self.name)
+            raise PluginError(summary, plugin=self.name)
 
     def _begin(self, token: str) -> _Work:
         from mixpanel import Mixpanel

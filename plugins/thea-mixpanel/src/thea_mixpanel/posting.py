@@ -57,6 +57,7 @@ class Poster:
         self._now = now
         self._secret = secret
         self._idle: list[requests.Session] = []
+        self._closed = False
 
     def post(self, events: list[str], seconds: float) -> Verdict:
         """Post events in the form in which the library does. Raises nothing but KeyboardInterrupt and its like.
@@ -80,10 +81,13 @@ class Poster:
             session.close()
             raise
         self._idle.append(session)
+        if self._closed:
+            self.close()
         return verdict
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close the connections: those that are in use when they no longer are."""
+        self._closed = True
         while self._idle:
             self._idle.pop().close()
 
