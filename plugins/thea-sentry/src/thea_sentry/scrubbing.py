@@ -88,11 +88,12 @@ class Scrubber:
             # With `attach_stacktrace` the SDK would add the stack of this very callback, with its variables, after
             # all processors have run; not where something stands there.
             event["threads"] = {"values": []}
-        if self.include_locals:
-            return
         for holder in (event, *_values(event, "exception"), *_values(event, "threads")):
             for frame in _frames(holder.get("stacktrace")):
-                frame.pop("vars", None)
+                if not self.include_locals:
+                    frame.pop("vars", None)
+                if _is_of_thea(frame.get("module")):
+                    frame.setdefault("in_app", False)  # also where the core is not among the installed packages
 
     def _clean_breadcrumbs(self, event: dict[str, Any]) -> None:
         """Take out what Thea has logged: it may repeat what exceptions say."""
@@ -120,5 +121,6 @@ def _frames(stacktrace: object) -> Iterator[dict[str, Any]]:
         yield from stacktrace.get("frames") or ()
 
 
-def _is_of_thea(category: object) -> bool:
-    return isinstance(category, str) and (category == "thea_core" or category.startswith("thea_core."))
+def _is_of_thea(name: object) -> bool:
+    """Whether a module or a logger is the core's."""
+    return isinstance(name, str) and (name == "thea_core" or name.startswith("thea_core."))
