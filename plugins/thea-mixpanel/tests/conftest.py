@@ -120,14 +120,21 @@ def events(server: RecordingServer, time: Time) -> Iterator[Callable[..., Events
 
 @pytest.fixture
 def running(server: RecordingServer) -> Callable[..., AbstractContextManager[tuple[Thea, MixpanelPlugin]]]:
-    """Run an application with the plugin; ``core`` holds the core's keys of the plugin, the rest are settings."""
+    """Run an application with the plugin.
+
+    ``core`` holds the core's keys of the plugin, ``callbacks`` those of that section, the rest are settings.
+    """
 
     @contextmanager
     def run(
-        core: dict[str, Any] | None = None, others: tuple[object, ...] = (), **settings: Any
+        core: dict[str, Any] | None = None,
+        others: tuple[object, ...] = (),
+        callbacks: dict[str, Any] | None = None,
+        **settings: Any,
     ) -> Iterator[tuple[Thea, MixpanelPlugin]]:
-        plugin = MixpanelPlugin(MixpanelSettings(**({"token": TOKEN, "endpoint": server.url} | settings)))
-        config = {"store": {"url": "memory:"}, "plugins": {"mixpanel": core or {}}}
+        given = {"token": TOKEN, "endpoint": server.url} | settings
+        plugin = MixpanelPlugin(MixpanelSettings(**given), uniform=lambda _low, _high: 0.0)  # without pauses
+        config = {"store": {"url": "memory:"}, "callbacks": callbacks or {}, "plugins": {"mixpanel": core or {}}}
         with Thea(config, plugins=[plugin, *others]) as thea:
             yield thea, plugin
 

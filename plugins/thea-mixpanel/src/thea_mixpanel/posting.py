@@ -76,7 +76,7 @@ class Poster:
             verdict = self._judge(response)
         except Exception as error:  # whatever fails on the way, the events must be accounted for
             session.close()
-            return Verdict("failed", _reason(error), self._told(str(error)))
+            return Verdict("failed", _reason(error), self._told(_root(error)))
         except BaseException:
             session.close()
             raise
@@ -128,6 +128,13 @@ class Poster:
         """Return the start of a text on one line, without the secret."""
         shown = text.replace(self._secret, "***")[:_MOST_DETAIL]
         return json.dumps(" ".join(shown.split()), ensure_ascii=True)[1:-1]
+
+
+def _root(error: BaseException) -> str:
+    """Return what the innermost exception says: "Connection refused" and not what has been wrapped around it."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error)
 
 
 def _reason(error: Exception) -> str:
