@@ -5,7 +5,7 @@ What the block's language means for a test:
 - ``python`` and ``pycon``: run, top to bottom, in one namespace a page;
 - ``console``: the commands after ``$`` are run, and what they print is compared with what is shown;
 - ``toml`` and ``json``: read; a ``toml`` that shows the configuration is checked by Thea;
-- ``text``, ``mermaid`` and ``dot``: only shown.
+- ``text``, ``mermaid``, ``dot`` and ``yaml``: only shown.
 
 A first line ``# name.py`` (or any other file's name) in a ``python`` or ``toml`` block makes it that file, in the
 page's own directory. A comment ``<!-- not run here: REASON -->`` before a block leaves it out;
@@ -24,7 +24,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).resolve().parents[2]
 
 RUN = frozenset({"python", "pycon", "console", "toml", "json"})
-SHOWN = frozenset({"text", "mermaid", "dot"})
+SHOWN = frozenset({"text", "mermaid", "dot", "yaml"})
 DIRECTIVES = frozenset({"{toctree}", "{eval-rst}", "{mermaid}"})
 
 _FILE_NAME = re.compile(r"# (?P<name>[\w./-]+\.\w+)")
