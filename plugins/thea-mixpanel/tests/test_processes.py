@@ -177,7 +177,8 @@ inert = thea_mixpanel.MixpanelPlugin()
 with Thea({"store": {"url": "memory:"}}, plugins=[inert]) as thea:
     thea.handle_request("ana", "hello")
 assert not heavy(), heavy()
-with Thea({"store": {"url": "memory:"}}, plugins=[thea_mixpanel.MixpanelPlugin(thea_mixpanel.MixpanelSettings(token="t"))]):
+settings = thea_mixpanel.MixpanelSettings(token="t")
+with Thea({"store": {"url": "memory:"}}, plugins=[thea_mixpanel.MixpanelPlugin(settings)]):
     assert "mixpanel" in heavy()
 """
     run("-c", script, cwd=tmp_path, PYTHONWARNINGS="")

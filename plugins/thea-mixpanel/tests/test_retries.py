@@ -8,6 +8,8 @@ import socket
 import pytest
 from recording_server import Answer
 
+from thea_mixpanel import MixpanelPlugin, MixpanelSettings
+
 POISON = Answer(400, b'{"status": 0, "error": "some data is invalid"}')
 
 
@@ -37,6 +39,23 @@ class TestRetry:
         told.message()
         assert time.pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
         assert told.plugin.lost == {"HTTP 500": 1}
+
+    def test_a_pause_is_between_half_of_it_and_all_of_it(self, server, time):
+        asked = []
+
+        def low(lowest, highest):
+            asked.append((lowest, highest))
+            return lowest
+
+        server.script(Answer(500), Answer(500))
+        settings = MixpanelSettings(token="t", endpoint=server.url)
+        plugin = MixpanelPlugin(settings, clock=time, uniform=low, wait=time.wait)
+        plugin.on_startup()
+        plugin.on_session_timeout(user_id="ana", session_id="s", timestamp=time.moment, event_id="1")
+        plugin.on_flush(timeout=5.0)
+        plugin.on_shutdown(timeout=5.0)
+        assert time.pauses == [0.25, 0.5]
+        assert set(asked) == {(0.5, 1.0)}
 
     def test_after_a_success_pauses_are_short_again(self, events, server, time):
         server.script(Answer(500), Answer(500))

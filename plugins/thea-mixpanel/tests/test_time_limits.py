@@ -18,32 +18,28 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 MANY = 120
 
 
-@pytest.fixture(params=["slow", "hanging", "refusing", "failing", "unknown", "silent resolver"])
+@pytest.fixture(params=["slow", "hanging", "failing", "refusing", "unknown name", "silent resolver"])
 def trouble(request, server, monkeypatch):
     """The address of something that does not answer as it should."""
-    if request.param == "slow":
-        server.usual = Answer(delay=3)
-    elif request.param == "hanging":
-        server.usual = Answer(hang=True)
-    elif request.param == "failing":
-        server.usual = Answer(500)
-    elif request.param == "refusing":
-        bound = socket.socket()
-        request.addfinalizer(bound.close)
+    never = threading.Event()
+
+    def resolve(*_, **__):
+        if request.param == "silent resolver":
+            never.wait(60)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{bound.getsockname()[1]}"
-    elif request.param != "slow":
-        never = threading.Event()
-        request.addfinalizer(never.set)
-
-        def resolve(*_, **__):
-            if request.param == "silent resolver":
-                never.wait(60)
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-        monkeypatch.setattr(socket, "getaddrinfo", resolve)
-        return "http://mixpanel.invalid"
-    return server.url
+        if request.param == "refusing":
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        elif request.param in {"unknown name", "silent resolver"}:
+            monkeypatch.setattr(socket, "getaddrinfo", resolve)
+            yield "http://mixpanel.invalid"
+        else:
+            answers = {"slow": Answer(delay=3), "hanging": Answer(hang=True), "failing": Answer(500)}
+            server.usual = answers[request.param]
+            yield server.url
+    never.set()
 
 
 def trigger(thea, count=MANY):
@@ -118,7 +114,7 @@ class TestShutdown:
         server.usual = Answer(500)
         told = events()
         told.message()
-        with pytest.raises(PluginError, match="^1 event lost: HTTP 500$"):
+        with pytest.raises(PluginError, match=r"^1 event lost: HTTP 500$"):
             told.plugin.on_shutdown(timeout=5.0)
         assert len(server.requests) == 1
         assert time.pauses == []
@@ -128,7 +124,7 @@ class TestShutdown:
         server.script(*[Answer(500)] * 1234)
         for _ in range(1234):
             told.message()
-        with pytest.raises(PluginError, match="^1,234 events lost: HTTP 500$"):
+        with pytest.raises(PluginError, match=r"^1,234 events lost: HTTP 500$"):
             told.plugin.on_shutdown(timeout=5.0)
 
     def test_what_comes_afterwards_is_lost(self, events, server):
