@@ -261,7 +261,7 @@ def test_in_the_background_the_traceback_is_attached(sentry, failing):
     (event,) = sentry.events
     assert event.json["exception"]["values"][0]["type"] == "ValueError"
     assert event.attachments["traceback.txt"].endswith("in handle")
-    assert [each["category"] for each in event.json["breadcrumbs"]["values"]][0] == "thea.message"
+    assert event.json["breadcrumbs"]["values"][0]["category"] == "thea.message"
     assert secret.encode() not in event.body
 
 

@@ -43,8 +43,7 @@ class TestNobody:
         [
             (
                 {},
-                "nothing is reported: set `dsn` in [plugins.sentry.settings], or call sentry_sdk.init before Thea "
-                "starts",
+                "nothing is reported: set `dsn` in [plugins.sentry.settings], or call sentry_sdk.init before Thea sta",
             ),
             ({"dsn": " "}, "nothing is reported: set `dsn` in [plugins.sentry.settings], or call "),
             ({"mode": "isolated"}, "nothing is reported: set `dsn` in [plugins.sentry.settings]"),
@@ -55,7 +54,7 @@ class TestNobody:
             ),
         ],
     )
-    def test_one_warning_and_nothing_else(self, sentry, failing, remarks, process, monkeypatch, settings, remark):
+    def test_one_warning_and_nothing_else(self, sentry, failing, remarks, process, *, monkeypatch, settings, remark):
         monkeypatch.setenv("SENTRY_DSN", sentry.dsn)  # not the operator's word to this plugin
         before = process()
         plugin = SentryPlugin(SentrySettings(**settings))
@@ -131,7 +130,7 @@ class TestOwnClient:
 
 class TestHost:
     @pytest.mark.parametrize("mode", ["auto", "host"])
-    def test_it_is_used_and_not_initialised_twice(self, sentry, failing, host, process, remarks, mode):
+    def test_it_is_used_and_not_initialised_twice(self, sentry, failing, host, process, *, remarks, mode):
         with host():
             before = process()
             plugin = SentryPlugin(SentrySettings(mode=mode))
@@ -145,7 +144,7 @@ class TestHost:
         assert remarks() == []
 
     @pytest.mark.parametrize("mode", ["auto", "host", "init"])
-    def test_it_wins_over_a_dsn_with_a_warning(self, sentry, assistant, failing, host, process, remarks, mode):
+    def test_it_wins_over_a_dsn_with_a_warning(self, sentry, assistant, failing, host, *, process, remarks, mode):
         with RecordingServer() as server, host():
             before = process()
             talk(assistant(failing(), mode=mode, dsn=f"http://key@{server.host}/7"))

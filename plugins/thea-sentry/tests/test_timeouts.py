@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sentry_sdk
-
 import pytest
+import sentry_sdk
 
 from thea_sentry import user_hash
 

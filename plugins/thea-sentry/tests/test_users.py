@@ -198,7 +198,7 @@ class TestWhoTheUserIs:
             ("always", {"data_collection": {"user_info": False}}, True),
         ],
     )
-    def test_the_client_that_sends_decides(self, sentry, assistant, failing, send_user, options, raw):
+    def test_the_client_that_sends_decides(self, sentry, assistant, failing, *, send_user, options, raw):
         with assistant(failing(), send_user=send_user, sentry_options=options) as thea:
             thea.handle_request("ana", "hola")
         (event,) = sentry.events

@@ -116,19 +116,19 @@ class PrivateClient:
         return made
 
 
-def choose(settings: SentrySettings, options: Mapping[str, Any]) -> Sender | None:
+def choose(settings: SentrySettings, dsn: str | None, options: Mapping[str, Any]) -> Sender | None:
     """Return what sends as the settings say; None, after a warning, where there is nowhere to send to.
 
     ``sentry_sdk`` is not imported for that, unless there is something to send to.
 
     Args:
         settings: the plugin's.
+        dsn: the DSN, checked.
         options: ``sentry_options``, with functions in place of their names.
 
     Raises:
         ConfigError: an option is none of the SDK's.
     """
-    dsn = None if settings.dsn is None else settings.dsn.get_secret_value()
     host = _host_client()
     if host is not None and settings.mode != "isolated":
         if (dsn is not None or settings.mode == "init") and host.dsn != dsn:

@@ -1,4 +1,4 @@
-"""Finding the functions and types that settings name as ``"module:name"``."""
+"""What settings stand for: a DSN that is one, and the functions and types that they name as ``"module:name"``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,30 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, cast
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from thea_core import ConfigError
 
-__all__ = ["load_errors", "load_options", "load_redact"]
+__all__ = ["load_dsn", "load_errors", "load_options", "load_redact"]
 
 _TABLE = "[plugins.sentry.settings]"
+
+
+def load_dsn(setting: SecretStr | None) -> str | None:
+    """Return the DSN; None where there is none, or an empty text (``"${SENTRY_DSN:-}"``, where that is not set).
+
+    It is checked here and not in the settings, since of a secret setting Thea does not tell what a validator says.
+
+    Raises:
+        ConfigError: it is no DSN.
+    """
+    dsn = "" if setting is None else setting.get_secret_value().strip()
+    if dsn and (missing := _missing(dsn)):
+        advice = "expected 'https://KEY@HOST/PROJECT', as Sentry shows it in the project's settings under Client Keys"
+        raise ConfigError([f"{_TABLE} dsn: this is no DSN: {missing}; {advice}"])
+    return dsn or None
 
 
 def load_redact(setting: str | Callable[[str], str] | None) -> Callable[[str], str] | None:
@@ -89,3 +107,20 @@ def _near(owner: object, name: str) -> str:
 
 def _problem(key: str, setting: object, found: str, advice: str) -> ConfigError:
     return ConfigError([f"{_TABLE} {key}: {setting!r} {found}; {advice}"])
+
+
+def _missing(text: str) -> str | None:
+    """Return what a DSN lacks, without repeating any of it: whoever has one can send."""
+    try:
+        parts = urlsplit(text)
+        port_fits = parts.port is None or parts.port > 0
+    except ValueError:
+        return "its host or port cannot be read"
+    project = parts.path.rpartition("/")[2]
+    wanted = {
+        "it does not begin with https:// or http://": parts.scheme in {"http", "https"},
+        "it has no key before the @": bool(parts.username),
+        "it has no host": bool(parts.hostname) and port_fits,
+        "it does not end with the number of a project": project.isascii() and project.isdigit(),
+    }
+    return next((what for what, there in wanted.items() if not there), None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from thea_core import Application, Clock, RecordedError, SystemClock, hookimpl
 from thea_sentry.clients import choose
-from thea_sentry.loading import load_errors, load_options, load_redact
+from thea_sentry.loading import load_dsn, load_errors, load_options, load_redact
 from thea_sentry.privacy import Redactor, clean_name, text_of
 from thea_sentry.scrubbing import Scrubber
 from thea_sentry.settings import SentrySettings
@@ -34,7 +34,7 @@ class SentryPlugin:
         clock: where time comes from; the machine's clock, if not given.
 
     Raises:
-        ConfigError: a setting names a function or a type that cannot be imported.
+        ConfigError: ``dsn`` is no DSN; or a setting names a function or a type that cannot be imported.
 
     One instance serves every thread and task. ``on_message`` and ``on_state_change`` only write down a breadcrumb, and
     so ask for no time limit; what reports runs code of the application (``before_send``), and has the usual one.
@@ -46,6 +46,7 @@ class SentryPlugin:
 
     def __init__(self, settings: SentrySettings | None = None, *, clock: Clock | None = None) -> None:
         self._settings = settings = settings or SentrySettings()
+        self._dsn = load_dsn(settings.dsn)
         self._options = load_options(settings.sentry_options)
         self._ignored = load_errors(settings.ignore_errors)
         self._ignored_names = {f"{each.__module__}.{each.__qualname__}" for each in self._ignored}
@@ -71,7 +72,7 @@ class SentryPlugin:
         Raises:
             ConfigError: ``sentry_options`` holds what is no option.
         """
-        sender = choose(self._settings, self._options)
+        sender = choose(self._settings, self._dsn, self._options)
         if sender is None:
             return
         from thea_sentry.reporter import Reporter

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -105,19 +104,6 @@ class SentrySettings(BaseModel):
         description="The most seconds to wait for what is still to be sent when the plugin stops.",
     )
 
-    @field_validator("dsn")
-    @classmethod
-    def _check_dsn(cls, value: SecretStr | None) -> SecretStr | None:
-        text = "" if value is None else value.get_secret_value().strip()
-        if not text:
-            return None  # "${SENTRY_DSN:-}", where that is not set
-        if missing := _missing_in_dsn(text):
-            raise ValueError(
-                f"this is no DSN: {missing}; expected 'https://KEY@HOST/PROJECT', as Sentry shows it in the project's "
-                "settings under Client Keys"
-            )
-        return SecretStr(text)
-
     @field_validator("sentry_options")
     @classmethod
     def _check_options(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -168,20 +154,3 @@ def _is_path(value: object) -> bool:
     """Whether it has the form ``module:name``."""
     module, colon, name = value.partition(":") if isinstance(value, str) else ("", "", "")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
-
-
-def _missing_in_dsn(text: str) -> str | None:
-    """Return what a DSN lacks, without repeating any of it: whoever has one can send."""
-    try:
-        parts = urlsplit(text)
-        port_fits = parts.port is None or parts.port > 0
-    except ValueError:
-        return "its host or port cannot be read"
-    project = parts.path.rpartition("/")[2]
-    wanted = {
-        "it does not begin with https:// or http://": parts.scheme in {"http", "https"},
-        "it has no key before the @": bool(parts.username),
-        "it has no host": bool(parts.hostname) and port_fits,
-        "it does not end with the number of a project": project.isascii() and project.isdigit(),
-    }
-    return next((what for what, there in wanted.items() if not there), None)
