@@ -47,7 +47,9 @@ class Queued:
 
 def breaker(scraped, plugin):
     name = "thea_plugin_breaker_changes_total"
-    return {state: scraped(name, plugin=plugin, hook="on_message", state=state) for state in ("open", "half-open", "closed")}
+    return {
+        state: scraped(name, plugin=plugin, hook="on_message", state=state) for state in ("open", "half-open", "closed")
+    }
 
 
 class TestCalls:

@@ -52,9 +52,9 @@ def test_a_scrape_has_exactly_these_lines(fire, fetch, make, hook):
         fire(thea, hook)
         after = fetch(plugin.url).splitlines()
     assert [line for line in LINES[hook] if line not in after] == []
-    own = {
-        line for line in after if not line.startswith(("#", "thea_plugin_")) and "_created" not in line
-    } - set(before)
+    own = {line for line in after if not line.startswith(("#", "thea_plugin_")) and "_created" not in line} - set(
+        before
+    )
     assert {line for line in own if "_bucket" not in line} == {line for line in LINES[hook] if "_bucket" not in line}
 
 
@@ -92,7 +92,7 @@ def test_a_score_that_is_none_is_left_out_and_the_intent_counted(run, fire, scra
     assert scraped("thea_intent_confidence_ratio_count", intent="agenda") is None
 
 
-@pytest.mark.parametrize("wrong", [None, 7, ["a"], {}, Exiting(), b"x", "\ud800", "x" * 10_000, "a\nb\"c\\"])
+@pytest.mark.parametrize("wrong", [None, 7, ["a"], {}, Exiting(), b"x", "\ud800", "x" * 10_000, 'a\nb"c\\'])
 @pytest.mark.parametrize(
     ("hook", "argument"),
     [
@@ -104,7 +104,7 @@ def test_a_score_that_is_none_is_left_out_and_the_intent_counted(run, fire, scra
         ("on_agent_delegated", "agent"),
     ],
 )
-def test_whatever_who_triggers_an_event_gives_it_is_counted_and_can_be_scraped(
+def test_whatever_who_triggers_an_event_gives_it_is_counted_and_can_be_scraped(  # noqa: PLR0917
     make, fire, fetch, hook, argument, wrong
 ):
     plugin = make(port=0)
