@@ -158,11 +158,12 @@ class TestPoison:
         sent = [event["properties"]["distinct_id"] for batch in taken for event in batch]
         assert sent == [user for user in users if user != "poison"]  # each once, and in their order
 
-    def test_two_of_them_are_found(self, events, picky):
+    @pytest.mark.parametrize("places", [{3, 30}, {0, 13, 26, 39}, {0, 1, 2, 3}])
+    def test_up_to_four_of_them_are_found(self, events, picky, places):
         told = events()
         for number in range(50):
-            told.message(user_id="poison" if number in {3, 30} else "ana")
-        assert (told.plugin.sent, told.plugin.lost) == (48, {"HTTP 400": 2})
+            told.message(user_id="poison" if number in places else "ana")
+        assert (told.plugin.sent, told.plugin.lost) == (50 - len(places), {"HTTP 400": len(places)})
 
     def test_the_search_ends(self, events, server):
         server.usual = POISON
@@ -314,8 +315,36 @@ class TestWayToIt:
         told.flush()
         assert (told.plugin.sent, told.plugin.lost) == (5, {})
 
+    def test_a_password_of_the_machine_is_not_sent_along(self, events, server, monkeypatch, tmp_path):
+        (tmp_path / "netrc").write_text("default login ana password secret\n")
+        (tmp_path / "netrc").chmod(0o600)
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        told = events()
+        told.message()
+        told.flush()
+        assert "authorization" not in server.requests[0].headers
+
 
 class TestLog:
+    def test_a_log_handler_that_raises_stops_nothing(self, events, server):
+        class Broken(logging.Handler):
+            def emit(self, record):
+                raise OSError("no space left")
+
+        def fail(reason, count):
+            raise LookupError(reason)
+
+        handler = Broken()
+        logging.getLogger("thea.plugins.mixpanel").addHandler(handler)
+        try:
+            server.script(Answer(500))
+            told = events(max_retries=0, flush_at=1, on_drop=fail)
+            told.message()
+            told.message()
+        finally:
+            logging.getLogger("thea.plugins.mixpanel").removeHandler(handler)
+        assert (told.plugin.sent, told.plugin.lost) == (1, {"HTTP 500": 1})
+
     def test_a_loss_is_logged_with_its_reason_and_what_the_server_says_but_not_the_token(self, events, server, caplog):
         server.usual = Answer(401, b"token 0123456789abcdef0123456789abcdef\n is unknown")
         told = events()

@@ -102,6 +102,24 @@ class TestShutdown:
         sending.join(30)
         assert (told.plugin.sent, sum(told.plugin.lost.values())) == (0, 3)
 
+    def test_what_was_decided_of_a_batch_is_not_lost_with_the_rest(self, events, server, read):
+        def answer(request):
+            sizes.append(len(read(request)))
+            return {4: Answer(400), 2: None}[sizes[-1]] if len(sizes) < 3 else Answer(hang=True)
+
+        sizes = []
+        server.decide = answer
+        told = events(flush_at=4)
+        sending = threading.Thread(target=lambda: [told.message() for _ in range(4)])
+        sending.start()
+        server.wait_for(3)
+        with pytest.raises(PluginError, match=r"^2 events lost: no answer before the shutdown$"):
+            told.plugin.on_shutdown(timeout=0.3)
+        server.release()
+        sending.join(30)
+        assert sizes == [4, 2, 2]
+        assert (told.plugin.sent, sum(told.plugin.lost.values())) == (2, 2)
+
     def test_a_pause_ends_and_there_is_one_last_try(self, server, running):
         server.script(Answer(429, headers={"Retry-After": "30"}))
         with running() as (thea, plugin):

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["Losses"]
@@ -16,8 +17,8 @@ logger = logging.getLogger("thea.plugins.mixpanel")
 class Losses:
     """Counts lost events by reason, logs them, and tells ``on_drop``. Thread-safe.
 
-    Each reason is logged as a WARNING the first time, and each time its count has ten times as many digits' worth:
-    an outage is neither forgotten nor a flood.
+    Each reason is logged as a WARNING the first time, and each time its count has grown tenfold, else at DEBUG: an
+    outage is neither forgotten nor a flood. Nothing that is logged or told raises.
 
     Args:
         on_drop: gets a reason and a number of events; what it raises is logged once.
@@ -41,10 +42,9 @@ class Losses:
             before = self._counts[reason]
             self._counts[reason] = now = before + count
         loud = not before or len(str(before)) < len(str(now))
-        text = "%s lost: %s%s"
-        logger.log(
-            logging.WARNING if loud else logging.DEBUG, text, _events(now), reason, f" ({detail})" if detail else ""
-        )
+        level = logging.WARNING if loud else logging.DEBUG
+        with suppress(Exception):  # a log handler of the host's must not stop what is being sent
+            logger.log(level, "%s lost: %s%s", _events(now), reason, f" ({detail})" if detail else "")
         if self._on_drop is not None:
             self._tell(self._on_drop, reason, count)
 
@@ -63,7 +63,8 @@ class Losses:
             with self._lock:
                 first, self._failed = not self._failed, True
             if first:
-                logger.exception("on_drop failed; events are sent all the same")
+                with suppress(Exception):
+                    logger.exception("on_drop failed; events are sent all the same")
 
 
 def _events(count: int) -> str:

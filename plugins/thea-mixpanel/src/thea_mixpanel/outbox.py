@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from thea_core import Clock
@@ -36,6 +36,19 @@ class Surroundings(NamedTuple):
     clock: Clock
     uniform: Callable[[float, float], float]
     wait: Callable[[threading.Event, float], bool] = threading.Event.wait
+
+
+class _Flight:
+    """A batch that is under way.
+
+    Attributes:
+        undecided: of how many of its events it is not known yet what becomes of them.
+        splits: how many times it may still be split to find the events that are not taken: enough for four of them.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.undecided = size
+        self.splits = 4 * size.bit_length()
 
 
 class Outbox:
@@ -75,7 +88,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._landed = threading.Condition(self._lock)
         self._gathered: list[str] = []
-        self._under_way = 0
+        self._flights: set[_Flight] = set()
         self._failures = 0  # in a row
         self._not_before = -math.inf  # when the next request may be made, after one that failed
         self._closing = threading.Event()
@@ -118,9 +131,10 @@ class Outbox:
         self._closing.set()
         self.deliver()
         with self._lock:
-            self._landed.wait_for(lambda: not self._under_way, max(0.0, self._end - self._now()))
+            self._landed.wait_for(lambda: not self._flights, max(0.0, self._end - self._now()))
             self._closed = True
-            unanswered, gathered, self._gathered = self._under_way, len(self._gathered), []
+            unanswered = sum(each.undecided for each in self._flights)
+            gathered, self._gathered = len(self._gathered), []
         if unanswered:
             self._losses.add(_UNANSWERED, unanswered)
         if gathered:  # by a callback that came late
@@ -134,26 +148,23 @@ class Outbox:
         with self._lock:
             batch = self._gathered[: self._flush_at]
             del self._gathered[: self._flush_at]
-            self._under_way += len(batch)
+            if not batch:
+                return False
+            flight = _Flight(len(batch))
+            self._flights.add(flight)
         kept = batch  # also where Ctrl-C comes: to send it twice is no harm, the events have ids
         try:
-            kept = self._settle(batch, deadline, iter(range(4 * len(batch).bit_length()))) if batch else []
+            kept = self._settle(flight, batch, deadline)
         finally:
             with self._lock:
-                self._under_way -= len(batch)
+                self._flights.remove(flight)
                 if not self._closed:
                     self._gathered[:0] = kept
                 self._landed.notify_all()
-        return bool(batch) and not kept
+        return not kept
 
-    def _settle(self, events: list[str], deadline: float, parts: Iterator[int]) -> list[str]:
-        """Send events until it is decided what becomes of them; return those to be kept.
-
-        Args:
-            events: to be sent with one request.
-            deadline: when no further pause may end.
-            parts: has one item for each request that may still be spent on finding the events that are not taken.
-        """
+    def _settle(self, flight: _Flight, events: list[str], deadline: float) -> list[str]:
+        """Send events with one request until it is decided what becomes of them; return those to be kept."""
         while True:
             if not self._ready(deadline):
                 return events
@@ -161,17 +172,15 @@ class Outbox:
             if verdict.outcome != "failed":
                 break
             if not self._may_try_again(verdict):
-                self._lose(events, verdict)
+                self._decide(flight, events, verdict)
                 return []
         self._recover()
-        if verdict.outcome == "accepted":
-            self._note_sent(len(events))
-        elif verdict.outcome == "poisoned" and len(events) > 1 and next(parts, None) is not None:
+        if verdict.outcome == "poisoned" and len(events) > 1 and flight.splits:
+            flight.splits -= 1
             middle = len(events) // 2
-            kept = self._settle(events[:middle], deadline, parts)
-            return kept + self._settle(events[middle:], deadline, parts)
-        else:
-            self._lose(events, verdict)
+            kept = self._settle(flight, events[:middle], deadline)
+            return kept + self._settle(flight, events[middle:], deadline)
+        self._decide(flight, events, verdict)
         return []
 
     def _ready(self, deadline: float) -> bool:
@@ -206,13 +215,14 @@ class Outbox:
         with self._lock:
             self._failures, self._not_before = 0, -math.inf
 
-    def _note_sent(self, count: int) -> None:
+    def _decide(self, flight: _Flight, events: list[str], verdict: Verdict) -> None:
+        """Count events as sent or as lost."""
+        accepted = verdict.outcome == "accepted"
         with self._lock:
-            if not self._closed:  # else it has been counted as lost
-                self.sent += count
-
-    def _lose(self, events: list[str], verdict: Verdict) -> None:
-        with self._lock:
-            closed = self._closed
-        if not closed:
+            if self._closed:  # they have been counted as lost
+                return
+            flight.undecided -= len(events)
+            if accepted:
+                self.sent += len(events)
+        if not accepted:
             self._losses.add(verdict.reason, len(events), verdict.detail)

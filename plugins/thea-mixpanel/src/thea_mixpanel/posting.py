@@ -70,6 +70,7 @@ class Poster:
             session = self._idle.pop()
         except IndexError:
             session = requests.Session()
+            session.auth = _as_it_is  # else a password for all hosts in ~/.netrc would be sent along
         form = {"data": f"[{','.join(events)}]", "verbose": "1", "ip": "0"}
         try:
             response = session.post(self._url, data=form, timeout=seconds, allow_redirects=False)
@@ -128,6 +129,10 @@ class Poster:
         """Return the start of a text on one line, without the secret."""
         shown = text.replace(self._secret, "***")[:_MOST_DETAIL]
         return json.dumps(" ".join(shown.split()), ensure_ascii=True)[1:-1]
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 def _root(error: BaseException) -> str:
