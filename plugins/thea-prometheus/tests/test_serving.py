@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import logging
 import socket
+import struct
 import threading
 import time
 import urllib.error
@@ -102,12 +103,35 @@ class TestPort:
         plugin = make(port=0)
         begun = time.monotonic()
         with Thea(MEMORY, plugins=[plugin]):
-            with socket.create_connection(address(plugin)), socket.create_connection(address(plugin)) as gone:
-                gone.sendall(b"GET /metrics HTTP/1.1\r\n")
-                fetch(plugin.url)
             silent = socket.create_connection(address(plugin))
+            silent.sendall(b"GET /metrics HTTP/1.1\r\n")
+            fetch(plugin.url)
         assert time.monotonic() - begun < 25
         silent.close()
+        assert capfd.readouterr().err == ""
+
+    def test_a_client_that_breaks_off_is_no_output_of_the_host(self, make, capfd, caplog):
+        told = threading.Event()
+
+        class Listener(logging.Handler):
+            def emit(self, record):
+                told.set()
+
+        logger, listener = logging.getLogger("thea.plugins.prometheus"), Listener()
+        caplog.set_level(logging.DEBUG, logger.name)
+        logger.addHandler(listener)
+        plugin = make(port=0)
+        try:
+            with Thea(MEMORY, plugins=[plugin]):
+                told.clear()
+                client = socket.create_connection(address(plugin))
+                client.sendall(b"GET /metrics HTTP/1.1\r\n")
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()  # by a reset
+                assert told.wait(60)
+        finally:
+            logger.removeHandler(listener)
+        assert "a request of ('127.0.0.1'" in caplog.text
         assert capfd.readouterr().err == ""
 
     def test_a_collector_of_the_host_that_raises_spoils_one_answer(self, make, registry, fetch, capfd):
