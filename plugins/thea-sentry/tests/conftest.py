@@ -86,7 +86,8 @@ def host(sentry: SentryServer) -> Callable[..., AbstractContextManager[Any]]:
         sentry_sdk.init(**options)
         client = sentry_sdk.get_client()
         try:
-            with sentry_sdk.isolation_scope():
+            with sentry_sdk.isolation_scope() as scope:
+                scope.clear()
                 yield client
         finally:
             client.close(timeout=5)

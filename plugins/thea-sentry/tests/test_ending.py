@@ -133,6 +133,27 @@ if child:
         assert texts(sentry) == [f"parent {number}" for number in range(8)]
 
 
+@pytest.mark.parametrize("mode", ["isolated", "init"])
+def test_sending_imports_nothing(sentry, mode):
+    """A fork while the sending thread imports a module leaves the child with a lock that nobody gives back."""
+    run(
+        sentry,
+        f"""
+class Finder:
+    imported = []
+    def find_spec(self, name, path=None, target=None):
+        self.imported.append((threading.current_thread().name, name))
+
+with make(mode={mode!r}) as thea:
+    sys.meta_path.insert(0, Finder())
+    fail(thea, "e")
+    thea.callbacks.trigger("on_session_timeout", user_id="ana", session_id="s")
+assert not [each for each in Finder.imported if each[0] != "MainThread"], Finder.imported
+""",
+    )
+    assert len(sentry.events) == 2
+
+
 def test_sentry_that_was_initialised_for_the_process_goes_on(sentry):
     run(
         sentry,

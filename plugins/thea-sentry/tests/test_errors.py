@@ -249,16 +249,18 @@ class TestIgnoring:
         assert [each.json["exception"]["values"][0]["type"] for each in sentry.events] == ["ValueError"]
 
 
-def test_in_the_background_the_traceback_is_attached(sentry, failing):
+def test_in_the_background_the_traceback_is_attached(sentry, failing, host):
     """The operator may put the plugin on a queue, which a live exception does not cross."""
     config = {
         "store": {"url": "memory:"},
         "plugins": {"enabled": ["sentry"], "sentry": {"delivery": "background", "settings": {"dsn": sentry.dsn}}},
     }
     secret = secrets.token_hex(8)
-    with thea_core.Thea(config, plugins=[failing()]) as thea:
+    with host(), thea_core.Thea(config, plugins=[failing()]) as thea:
+        sentry_sdk.set_tag("request", "r1")
         thea.handle_request("ana", secret)
     (event,) = sentry.events
+    assert event.json["tags"]["request"] == "r1"
     assert event.json["exception"]["values"][0]["type"] == "ValueError"
     assert event.attachments["traceback.txt"].endswith("in handle")
     assert event.json["breadcrumbs"]["values"][0]["category"] == "thea.message"

@@ -67,12 +67,9 @@ class TestNobody:
         assert process() == before
         assert sentry.server.requests == []
 
-    def test_a_host_that_has_initialised_sentry_without_a_dsn(self, failing, remarks):
-        sentry_sdk.init(auto_enabling_integrations=False)
-        try:
+    def test_a_host_that_has_initialised_sentry_without_a_dsn(self, failing, host, remarks):
+        with host(dsn=None):
             talk(Thea({"store": {"url": "memory:"}}, plugins=[SentryPlugin(), failing()]))
-        finally:
-            sentry_sdk.get_global_scope().set_client(None)
         assert len(remarks()) == 1
 
 
@@ -86,12 +83,9 @@ class TestOwnClient:
         assert len(sentry.events) == 1
         assert remarks() == []
 
-    def test_a_host_without_a_dsn_does_not_stand_in_its_way(self, sentry, assistant, failing):
-        sentry_sdk.init(auto_enabling_integrations=False)
-        try:
+    def test_a_host_without_a_dsn_does_not_stand_in_its_way(self, sentry, assistant, failing, host):
+        with host(dsn=None):
             talk(assistant(failing()))
-        finally:
-            sentry_sdk.get_global_scope().set_client(None)
         assert len(sentry.events) == 1
 
     def test_it_knows_nothing_of_the_hosts_scopes(self, sentry, assistant, failing, host):

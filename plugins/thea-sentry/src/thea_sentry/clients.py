@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import sys
 import threading
@@ -140,6 +141,7 @@ def choose(settings: SentrySettings, dsn: str | None, options: Mapping[str, Any]
     if dsn is None:
         logger.warning("nothing is reported: set `dsn` in [plugins.sentry.settings]%s", _other_way(settings.mode))
         return None
+    codecs.lookup("idna")  # the first request would import it: a process forked meanwhile could never import it
     own = {
         "include_local_variables": settings.include_locals,
         "enable_logs": settings.timeouts == "log",
