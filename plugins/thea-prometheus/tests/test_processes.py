@@ -223,16 +223,20 @@ print(b"".join(wsgi_app()(request, lambda status, headers: None)).decode())
 
     def test_a_directory_that_is_not_there_leaves_the_plugin_out_with_one_message(self, tmp_path):
         program = """
-import logging
+import logging, sys
 from thea_core import Thea
 from thea_prometheus import PrometheusPlugin
 
-logging.basicConfig(format="%(name)s: %(message)s")
+logging.basicConfig(stream=sys.stdout, format="%(name)s: %(message)s")
 with Thea({"store": {"url": "memory:"}}, plugins=[PrometheusPlugin()]) as thea:
     assert thea.handle_request("ana", "hola").ok
     print([each.state for each in thea.plugins.status()])
 """
-        assert run_python(program, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "none")) == "['failed']\n"
+        told, states = run_python(program, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "none")).splitlines()
+        assert told.startswith("thea_core.plugins: ")
+        assert "PROMETHEUS_MULTIPROC_DIR: " in told
+        assert "let it name a directory that this process may write to, or unset it" in told
+        assert states == "['failed']"
 
 
 class TestImports:

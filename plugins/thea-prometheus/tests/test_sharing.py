@@ -42,6 +42,15 @@ def test_the_metrics_go_with_the_last_assistant_that_uses_them(run, fire, scrape
     assert scraped.names() == set()
 
 
+def test_the_calls_of_one_that_was_switched_off_are_counted_no_more(run, fire, scraped):
+    first, _ = run(), run()
+    first.callbacks.register("on_message", lambda: None)
+    first.plugins.disable("prometheus")
+    fire(first, "on_message")
+    assert scraped("thea_plugin_hook_duration_seconds_count", plugin="local", hook="on_message") is None
+    assert scraped("thea_messages_total") == 0
+
+
 def test_after_the_last_one_a_new_one_begins_with_zero(run, fire, scraped):
     first = run()
     fire(first, "on_message")
