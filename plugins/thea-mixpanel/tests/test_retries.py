@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 
 import pytest
 from recording_server import Answer
 
+from thea_core import PluginError
 from thea_mixpanel import MixpanelPlugin, MixpanelSettings
 
 POISON = Answer(400, b'{"status": 0, "error": "some data is invalid"}')
@@ -96,7 +98,7 @@ class TestRetry:
         assert len(server.requests) == 3
 
     def test_the_next_batch_is_tried_anew(self, events, server, read):
-        server.script(*[Answer(500)] * 2)
+        server.script(*[Answer(500)] * 3)
         told = events(max_retries=1, flush_at=2)
         for number in range(4):
             told.message(event_id=f"id-{number}")
@@ -125,6 +127,20 @@ class TestFlush:
         told.flush(timeout=5.0)
         assert [each["properties"]["$insert_id"] for each in read(server.requests[-1])] == ["first", "second"]
         assert (told.plugin.sent, told.plugin.lost) == (2, {})
+
+    def test_what_has_come_meanwhile_stays_behind_it(self, events, server, read, time):
+        def answer(request):
+            server.decide = None
+            told.message(event_id="second")
+            return Answer(503)
+
+        server.decide = answer
+        told = events()
+        told.message(event_id="first")
+        told.flush(timeout=0.1)
+        time.advance(60)
+        told.flush(timeout=0.1)
+        assert [each["properties"]["$insert_id"] for each in read(server.requests[-1])] == ["first", "second"]
 
     def test_tries_are_counted_from_flush_to_flush(self, events, server, time):
         server.usual = Answer(500)
@@ -314,6 +330,42 @@ class TestWayToIt:
                 told.flush()
         told.flush()
         assert (told.plugin.sent, told.plugin.lost) == (5, {})
+
+    def test_connections_are_kept_for_the_next_request_and_closed_at_the_end(self, events, monkeypatch, server):
+        import requests
+
+        made, closed = [], []
+
+        class Session(requests.Session):
+            def __init__(self):
+                super().__init__()
+                made.append(self)
+
+            def close(self):
+                super().close()
+                closed.append(self)
+
+        monkeypatch.setattr(requests, "Session", Session)
+        told = events(flush_at=1)
+        for _ in range(3):
+            told.message()
+        assert (len(made), len(closed)) == (1, 0)
+        server.usual = Answer(hang=True)
+        sending = threading.Thread(target=told.message)
+        sending.start()
+        server.wait_for(4)
+        with pytest.raises(PluginError):
+            told.plugin.on_shutdown(timeout=0.1)
+        assert closed == []  # it is in use
+        server.release()
+        sending.join(30)
+        assert closed == made
+        server.usual = Answer()
+        told.plugin.on_startup()
+        told.message()
+        told.plugin.on_shutdown(timeout=5.0)
+        assert closed == made
+        assert len(made) == 2
 
     def test_a_password_of_the_machine_is_not_sent_along(self, events, server, monkeypatch, tmp_path):
         (tmp_path / "netrc").write_text("default login ana password secret\n")

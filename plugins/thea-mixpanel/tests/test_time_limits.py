@@ -137,6 +137,15 @@ class TestShutdown:
         assert len(server.requests) == 1
         assert time.pauses == []
 
+    def test_the_last_try_keeps_to_the_time(self, events, server):
+        server.usual = Answer(hang=True)
+        told = events(request_timeout=60)
+        told.message()
+        start = real_time.perf_counter()
+        with pytest.raises(PluginError, match=r"^1 event lost: no answer in time$"):
+            told.plugin.on_shutdown(timeout=0.3)
+        assert real_time.perf_counter() - start < 5
+
     def test_what_was_lost_before_is_told_too(self, events, server):
         told = events(flush_at=1, max_retries=0)
         server.script(*[Answer(500)] * 1234)
@@ -149,6 +158,7 @@ class TestShutdown:
         told = events()
         told.plugin.on_shutdown(timeout=1.0)
         told.message()
+        told.flush()
         assert server.requests == []
         assert told.plugin.lost == {"the plugin was shut down": 1}
 

@@ -184,13 +184,12 @@ class Outbox:
         return []
 
     def _ready(self, deadline: float) -> bool:
-        """Wait until the next request may be made; tell whether that is before the deadline."""
-        pause = self._not_before - self._now()
-        if self._closing.is_set() or pause <= 0:
-            return True
-        if self._now() + pause > deadline:
+        """Wait until the next request may be made; tell whether that is in time. A shutdown ends the wait."""
+        if self._not_before > deadline:
             return False
-        self._wait(self._closing, pause)
+        pause = self._not_before - self._now()
+        if pause > 0:
+            self._wait(self._closing, pause)
         return True
 
     def _seconds(self) -> float:
