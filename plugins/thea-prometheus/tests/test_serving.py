@@ -83,11 +83,22 @@ class TestPort:
         assert f"127.0.0.1 port {port} cannot be listened on" in record.getMessage()
         assert "choose another port or addr in [plugins.prometheus.settings]" in record.getMessage()
 
-    def test_an_address_that_is_none_is_told_likewise(self, make, caplog):
-        with Thea(MEMORY, plugins=[make(port=0, addr="256.256.256.256.")]) as thea:
+    @pytest.mark.parametrize("addr", ["256.256.256.256.", "no..name", "x" * 300])
+    def test_an_address_that_is_none_is_told_likewise(self, make, caplog, addr):
+        with Thea(MEMORY, plugins=[make(port=0, addr=addr)]) as thea:
             assert thea.handle_request("ana", "hola").ok
         (record,) = caplog.records
-        assert "256.256.256.256. port 0 cannot be listened on" in record.getMessage()
+        assert f"{addr} port 0 cannot be listened on" in record.getMessage()
+
+    def test_where_the_start_fails_otherwise_nothing_is_left_behind(self, make, scraped, monkeypatch):
+        def fail(*_):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr("thea_prometheus.plugin.MetricsServer", fail)
+        with Thea(MEMORY, plugins=[make(port=0)]) as thea:
+            assert thea.handle_request("ana", "hola").ok
+            assert [each.state for each in thea.plugins.status()] == ["failed"]
+        assert scraped.names() == set()
 
     def test_it_may_be_an_address_of_ip_version_6(self, make, fetch):
         try:

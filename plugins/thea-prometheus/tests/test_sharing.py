@@ -7,7 +7,7 @@ import threading
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 
-from thea_core import Thea
+from thea_core import ConfigError, Thea
 from thea_prometheus import PrometheusPlugin
 from thea_prometheus.metrics import join
 
@@ -108,6 +108,15 @@ def test_a_registry_with_other_metrics_of_these_names_leaves_the_plugin_out(make
     assert "thea_messages" in record.getMessage()
 
 
+def test_a_registry_that_says_so_of_a_name_and_then_shows_nothing_is_not_asked_for_ever():
+    class Lying(CollectorRegistry):
+        def register(self, collector):
+            raise ValueError("Duplicated timeseries")
+
+    with pytest.raises(ConfigError, match="it has other metrics of these names: Duplicated timeseries"):
+        join(Lying(), **LIMITS)
+
+
 def test_a_host_that_clears_its_registry_stops_nothing(run, registry, scraped, caplog):
     thea = run()
     metrics = next(each.metrics for each in registry.collect() if hasattr(each, "metrics"))
@@ -139,7 +148,7 @@ def test_threads_that_start_and_stop_at_once_leave_nothing_behind():
 
     def come_and_go():
         start.wait(60)
-        for _ in range(50):
+        for _ in range(100):
             try:
                 join(registry, **LIMITS).leave(registry)
             except Exception as error:

@@ -20,7 +20,7 @@ _BREAKER_STATES: Final = ("closed", "half-open", "open")
 
 _LENGTHS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-_ATTEMPTS = 3  # at a registry in which the metrics are just being removed by somebody else
+_ATTEMPTS = 100  # at a registry whose metrics leave whenever one looks for them
 
 
 class HookFigures(NamedTuple):
@@ -56,11 +56,11 @@ class Metrics:
         self.limits = (max_label_values, tuple(duration_buckets))
         self._multiprocess = multiprocess()
         self._users = 1
+        self._lock = threading.Lock()
         self._make()
 
     def _make(self) -> None:
         limit, durations = self.limits
-        self._lock = threading.Lock()
         self._all: list[Counter | Histogram] = []
         states, intents, plugins, hooks = (Values(limit) for _ in range(4))
 
@@ -129,8 +129,9 @@ class Metrics:
     def renew(self) -> None:
         """Begin anew in a forked child: with zeros, and with locks that no thread of the parent holds.
 
-        In multiprocess mode ``prometheus_client`` does so by itself.
+        In multiprocess mode ``prometheus_client`` sees to the figures by itself.
         """
+        self._lock = threading.Lock()
         if not self._multiprocess:
             self._make()
 
@@ -223,16 +224,15 @@ def join(registry: CollectorRegistry, max_label_values: int, duration_buckets: S
             problem = str(error)
         else:
             return metrics
-        there = _find(registry)
+        families = list(registry.collect())
+        there = next((each.metrics for each in families if isinstance(each, _Family)), None)
         if there is not None and there.join():
             return there
+        if there is None and not {each.name for each in families}.isdisjoint(each.name for each in metrics.describe()):
+            break
     raise ConfigError(
         [f"[plugins.prometheus.settings] registry: it has other metrics of these names: {problem}; give another one"]
     )
-
-
-def _find(registry: CollectorRegistry) -> Metrics | None:
-    return next((each.metrics for each in registry.collect() if isinstance(each, _Family)), None)
 
 
 def multiprocess() -> bool:

@@ -91,9 +91,13 @@ class PrometheusPlugin:
                 "give both the same max_label_values and duration_buckets, or a registry of its own to each"
             )
         self._metrics = metrics
-        self._registration = app.callbacks.add_observer(partial(count_call, metrics))
-        if settings.port is not None:
-            self._server = self._listen(settings.addr, settings.port, registry)
+        try:
+            self._registration = app.callbacks.add_observer(partial(count_call, metrics))
+            if settings.port is not None:
+                self._server = self._listen(settings.addr, settings.port, registry)
+        except BaseException:  # the plugin is left out: it leaves nothing behind
+            self.on_shutdown(timeout=0.0)
+            raise
 
     @hookimpl
     def on_shutdown(self, timeout: float) -> None:
@@ -168,7 +172,7 @@ class PrometheusPlugin:
     def _listen(addr: str, port: int, registry: Registry) -> MetricsServer | None:
         try:
             server = MetricsServer(addr, port, registry)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of an address that could be no name, either
             logger.warning(
                 "the metrics are not served: %s port %d cannot be listened on: %s; choose another port or addr in "
                 "[plugins.prometheus.settings], or end what listens there. They are counted all the same",

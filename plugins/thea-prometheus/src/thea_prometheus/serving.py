@@ -32,6 +32,9 @@ def asgi_app(registry: Registry | None = None) -> Callable[..., Any]:
         app.mount("/metrics", asgi_app())  # Starlette, FastAPI
 
     In multiprocess mode it shows the sums of all processes. It asks for no password: that is the host's.
+
+    Raises:
+        ValueError: in multiprocess mode, ``PROMETHEUS_MULTIPROC_DIR`` names no directory.
     """
     from prometheus_client import make_asgi_app
 
@@ -62,15 +65,26 @@ def _source(registry: Registry | None) -> CollectorRegistry:
 class MetricsServer:
     """Serves the metrics on a port, from a daemon thread ``thea-prometheus-http``, until it is closed. Thread-safe.
 
+    Args:
+        addr: the address to listen on.
+        port: the port; 0 takes a free one.
+        registry: what is shown.
+
+    Attributes:
+        port: the port that it listens on.
+        url: where the metrics are.
+
     Raises:
         OSError: the address cannot be listened on.
+        UnicodeError: it could not be an address.
     """
 
     def __init__(self, addr: str, port: int, registry: Registry) -> None:
+        app = wsgi_app(registry)
         family = socket.getaddrinfo(addr, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         server_class = type("_Server", (_Server,), {"address_family": family})
         self._server: _Server = server_class((addr, port), _Handler)
-        self._server.set_app(wsgi_app(registry))
+        self._server.set_app(app)
         host, self.port = self._server.server_address[:2]
         self.url = f"http://{f'[{host}]' if family == socket.AF_INET6 else host}:{self.port}/metrics"
         self._thread = threading.Thread(
