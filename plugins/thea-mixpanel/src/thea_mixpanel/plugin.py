@@ -30,8 +30,8 @@ _OLDEST = timedelta(days=5)  # what is older Mixpanel refuses
 _LATEST = timedelta(hours=1)
 _GRACE = 0.1  # seconds of a shutdown that are kept for telling what was lost
 _INERT = (
-    "thea-mixpanel has no token, so nothing is sent; set it in thea.toml: "
-    '[plugins.mixpanel.settings] token = "${MIXPANEL_TOKEN}"'
+    "thea-mixpanel has no token, so nothing is sent; give it one in thea.toml, "
+    '[plugins.mixpanel.settings] token = "${MIXPANEL_TOKEN}", and set that variable'
 )
 
 
