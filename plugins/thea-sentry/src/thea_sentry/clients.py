@@ -30,7 +30,7 @@ class Sender(Protocol):
         ...
 
     def close(self, timeout: float) -> None:
-        """Send what waits, for at most ``timeout`` seconds."""
+        """Send what waits, for at most ``timeout`` seconds, and log what was lost."""
         ...
 
     def after_fork_in_child(self) -> None:
@@ -51,7 +51,9 @@ class HostClient:
         """Send what waits."""
         import sentry_sdk
 
-        sentry_sdk.flush(timeout=timeout)
+        from thea_sentry.losses import drain
+
+        drain(sentry_sdk.get_client(), timeout)
 
     def after_fork_in_child(self) -> None:
         """Do nothing: what to do with its queue at a fork is the application's business."""
@@ -97,7 +99,10 @@ class PrivateClient:
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
-            client.close(timeout=timeout)
+            from thea_sentry.losses import drain
+
+            drain(client, timeout)
+            client.close(timeout=0)
 
     def after_fork_in_child(self) -> None:
         """Forget the client unclosed: the parent sends what waits in it. The next capture makes another."""
@@ -141,10 +146,13 @@ def choose(settings: SentrySettings, dsn: str | None, options: Mapping[str, Any]
     if dsn is None:
         logger.warning("nothing is reported: set `dsn` in [plugins.sentry.settings]%s", _other_way(settings.mode))
         return None
+    from thea_sentry.losses import CountingTransport
+
     codecs.lookup("idna")  # the first request would import it: a process forked meanwhile could never import it
     own = {
         "include_local_variables": settings.include_locals,
         "enable_logs": settings.timeouts == "log",
+        "transport": CountingTransport,
         **options,
         "dsn": dsn,
         "environment": settings.environment,
