@@ -19,7 +19,7 @@ __all__ = ["Outbox", "Surroundings"]
 
 _LONGEST_PAUSE = 30.0  # seconds
 _FIRST_PAUSE = 0.5  # seconds
-_SHORTEST_TRY = 0.02  # seconds; with less time left a request is not begun
+_SHORTEST_TRY = 0.02  # seconds; for the last try, where no time is left
 _SHUT_DOWN = "the plugin was shut down"
 _UNANSWERED = "no answer before the shutdown"
 

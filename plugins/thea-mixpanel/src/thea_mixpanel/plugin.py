@@ -91,6 +91,7 @@ class MixpanelPlugin:
         self._wait = wait
         self._opt_out = load_function("opt_out", self._settings.opt_out)
         self._on_drop = load_function("on_drop", self._settings.on_drop)
+        self._token = self._settings.token.get_secret_value() if self._settings.token else ""
         key = self._settings.user_id_key
         hashes = self._settings.user_id_mode == "hash"
         self._hash_key = key.get_secret_value().encode("utf-8", "surrogatepass") if hashes and key else None
@@ -113,10 +114,10 @@ class MixpanelPlugin:
     @hookimpl
     def on_startup(self) -> None:
         """Import the library, and begin; without a token, warn."""
-        if self._settings.token is None:
-            logger.warning(_INERT)
+        if self._token:
+            self._work = self._begin()
         else:
-            self._work = self._begin(self._settings.token.get_secret_value())
+            logger.warning(_INERT)
 
     @hookimpl(timeout=None)
     def on_message(self, user_id: str, message: str, timestamp: datetime, event_id: str) -> None:
@@ -166,7 +167,7 @@ class MixpanelPlugin:
         if summary := work.losses.summary():
             raise PluginError(summary, plugin=self.name)
 
-    def _begin(self, token: str) -> _Work:
+    def _begin(self) -> _Work:
         from mixpanel import Mixpanel
 
         from thea_mixpanel.outbox import Outbox, Surroundings
@@ -174,7 +175,7 @@ class MixpanelPlugin:
 
         settings = self._settings
         losses = Losses(self._on_drop)
-        poster = Poster(settings.url, self._clock.now, token)
+        poster = Poster(settings.url, self._clock.now, self._token)
         outbox = Outbox(
             poster.post,
             losses,
@@ -183,13 +184,13 @@ class MixpanelPlugin:
             request_timeout=settings.request_timeout,
             surroundings=Surroundings(self._clock, self._uniform, self._wait),
         )
-        return _Work(os.getpid(), losses, poster, outbox, Mixpanel(token, consumer=outbox))
+        return _Work(os.getpid(), losses, poster, outbox, Mixpanel(self._token, consumer=outbox))
 
     def _here(self) -> _Work | None:
         """Return what this process works with; None before the start, and without a token."""
-        work, token = self._work, self._settings.token
-        if work is not None and token is not None and work.process != os.getpid():  # a child, after a fork
-            self._work = work = self._begin(token.get_secret_value())
+        work = self._work
+        if work is not None and work.process != os.getpid():  # a child, after a fork
+            self._work = work = self._begin()
         return work
 
     def _track(self, user_id: str, name: str, properties: dict[str, Any], moment: datetime, event_id: str) -> None:
