@@ -12,6 +12,7 @@ from sentry_sdk.integrations.logging import LoggingIntegration
 
 import thea_core
 from thea_core import ContextError, RecordedError
+from thea_logging import LoggingPlugin
 from thea_sentry import user_hash
 
 KEY = "0123456789abcdef"
@@ -149,6 +150,18 @@ def test_what_the_core_logs_is_no_breadcrumb(sentry, assistant, failing, host):
     ours = [each for each in sentry.events if each.json.get("tags", {}).get("thea.event")]
     assert len(ours) == 1
     assert secret.encode() not in ours[0].body
+
+
+def test_what_the_logging_plugin_logs_is_no_breadcrumb(sentry, assistant, failing, host):
+    """Also where it is left to the host what becomes of the log."""
+    secret = secrets.token_hex(8)
+    told = {"error": ValueError(secret), "traceback": "", "user_id": "ana"}
+    with host(), assistant(LoggingPlugin(), suppress_log_duplicates=False) as thea:
+        thea.callbacks.trigger("on_error", **told)
+        thea.callbacks.trigger("on_error", **(told | {"error": KeyError()}))
+    ours = [each for each in sentry.events if each.json.get("tags", {}).get("thea.event")]
+    assert ours
+    assert not any(secret.encode() in each.body for each in ours)
 
 
 def test_the_body_of_a_web_request_is_taken_out(sentry, assistant, failing, host):

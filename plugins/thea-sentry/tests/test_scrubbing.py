@@ -12,7 +12,7 @@ from thea_sentry.scrubbing import Scrubber
 
 def scrubber(**changes):
     usual = {"handled": False, "include_locals": False, "include_message_text": False, "include_error_text": False}
-    return Scrubber(**(usual | {"redact": Redactor(None)} | changes))
+    return Scrubber(**(usual | {"redact": Redactor(None), "event_logger": "thea.events"} | changes))
 
 
 class TestStrangeEvents:

@@ -36,6 +36,20 @@ class UnreadableError(Exception):
         raise ValueError
 
 
+class HostileError(Exception):
+    """An exception that ends the program when it is looked at."""
+
+    def __str__(self):
+        raise SystemExit(3)
+
+
+def test_an_exception_that_cannot_be_read_is_told_at_least(sentry, assistant, outcomes, raise_it):
+    with assistant() as thea:
+        thea.callbacks.trigger("on_error", user_id="ana", error=raise_it(HostileError()), traceback="")
+        assert outcomes(thea.callbacks) == {"ok"}
+    assert sentry.events[0].json["message"] == "on_error was given an exception that cannot be read"
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 def test_an_exception_without_a_text_is_reported(sentry, assistant, outcomes, raise_it, wanted):
     with assistant(include_error_text=wanted) as thea:

@@ -58,6 +58,7 @@ class SentryPlugin:
             include_message_text=settings.include_message_text,
             include_error_text=settings.include_error_text,
             redact=self._redact,
+            event_logger=settings.event_logger,
         )
         self._key = _hash_key(settings)
         self._trail = Trail(settings.trail_length, settings.trail_users, settings.trail_ttl, self._clock)

@@ -80,7 +80,7 @@ class Reporter:
             else:
                 if error.__traceback__ is None and (text := self._shown(recorded, traceback)):
                     scope.add_attachment(bytes=text.encode(errors="replace"), filename="traceback.txt")
-                sentry_sdk.capture_exception(error)
+                _capture(error)
 
     def timeout(self, happening: Happening) -> None:
         """Report that a session has ended by inactivity. All of them are one issue in Sentry."""
@@ -153,6 +153,15 @@ class Reporter:
         with self._sender.scope():
             if not sentry_sdk.get_client().options.get("enable_logs"):
                 logger.warning("timeouts are not reported: timeouts = 'log' needs a client with enable_logs=True")
+
+
+def _capture(error: BaseException) -> None:
+    try:
+        sentry_sdk.capture_exception(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the SDK calls methods of the exception's own, which may raise anything
+        sentry_sdk.capture_message("on_error was given an exception that cannot be read", level="error")
 
 
 def _collects_users() -> bool:

@@ -29,6 +29,7 @@ class Scrubber:
         include_message_text: whether the web request of the host keeps its body and query.
         include_error_text: whether exceptions keep their text, as ``redact`` returns it.
         redact: makes of a text what may be sent.
+        event_logger: the logger of the plugin ``logging``.
         user: the user to name, unless the host has named one.
         error: what was recorded of an exception that could not come itself.
         event_id: the id that Sentry is to know the event by, 32 hexadecimal digits; None leaves the SDK's.
@@ -39,6 +40,7 @@ class Scrubber:
     include_message_text: bool
     include_error_text: bool
     redact: Redactor
+    event_logger: str
     user: str | None = None
     error: RecordedError | None = None
     event_id: str | None = None
@@ -96,12 +98,11 @@ class Scrubber:
                     frame.setdefault("in_app", False)  # also where the core is not among the installed packages
 
     def _clean_breadcrumbs(self, event: dict[str, Any]) -> None:
-        """Take out what Thea has logged: it may repeat what exceptions say."""
+        """Take out what Thea and its plugin ``logging`` have logged: it may repeat what exceptions say."""
         if self.include_error_text or "breadcrumbs" not in event:
             return
-        event["breadcrumbs"] = {
-            "values": [each for each in _values(event, "breadcrumbs") if not _is_of_thea(each.get("category"))]
-        }
+        kept = (each for each in _values(event, "breadcrumbs") if each.get("category") != self.event_logger)
+        event["breadcrumbs"] = {"values": [each for each in kept if not _is_of_thea(each.get("category"))]}
 
     def _clean_request(self, event: dict[str, Any]) -> None:
         """Take out the body of the web request that the host's integration may have added: it holds the message."""
