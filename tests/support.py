@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import sys
 import traceback
@@ -32,7 +31,7 @@ def run_in_child(check: Callable[[], bool]) -> bool:
     """Call ``check`` in a forked child; whether it returned true there. The child does nothing else.
 
     Nothing is traced meanwhile: what measures the coverage has a lock, which another thread may hold just then, and
-    which nobody would release in the child. Where the child hangs, it tells where, before the patience of a test ends.
+    which nobody would release in the child.
     """
     tracing = sys.gettrace()
     sys.settrace(None)
@@ -41,7 +40,6 @@ def run_in_child(check: Callable[[], bool]) -> bool:
         sys.settrace(tracing)
     else:
         passed = False
-        faulthandler.dump_traceback_later(45, file=2)
         try:
             passed = check()
         except BaseException:
