@@ -96,7 +96,7 @@ class TestShutdown:
         with pytest.raises(
             PluginError, match=r"^3 events lost: 2 no answer before the shutdown, 1 HTTP 401$"
         ) as caught:
-            told.plugin.on_shutdown(timeout=0.3)
+            told.plugin.on_shutdown(timeout=2.0)
         assert caught.value.plugin == "mixpanel"
         server.release()
         sending.join(30)
