@@ -48,7 +48,7 @@ def detect_intents(message, context):
 
 def run(sentry, program, timeout=60):
     done = subprocess.run(
-        [sys.executable, "-c", BEGIN + program, sentry.dsn],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BEGIN + program, sentry.dsn],  # fork with threads
         capture_output=True,
         text=True,
         check=False,

@@ -74,9 +74,10 @@ def test_a_before_send_that_fails(assistant, remarks):
     assert remarks()[-1] == "2 events for Sentry were lost: 2 before_send failed"
 
 
-def test_what_somebody_asked_for_is_no_loss(sentry, assistant, remarks):
+def test_what_somebody_asked_for_is_no_loss(sentry, assistant, remarks, outcomes):
     with assistant(sentry_options={"before_send": lambda event, hint: None}) as thea:
         fail(thea, 2)
+        assert outcomes(thea.callbacks) == {"ok"}
     assert sentry.events == []
     assert remarks() == []
 
