@@ -24,6 +24,8 @@ __all__ = ["Call", "Failure", "History", "Log", "Observer", "Recorder", "Row", "
 _BATCH = 512  # rows that are added to the totals at once, which makes the cost of one small
 
 Row = tuple[Any, ...]
+Plan = tuple[tuple[str, int, int, tuple[tuple[str, str, int, int, str], ...], bool], ...]
+"""How a row without failures is split: hook, begin, end, calls (plugin, callback, begin, end, outcome), delivery."""
 Observer = Callable[[CallRecord], object]
 
 
@@ -79,6 +81,7 @@ class Log:
 
     def __init__(self, shape: Shape, size: int) -> None:
         self.shape = shape
+        self.plan = _plan(shape)
         self.values: list[Any] = []  # extending and slicing are atomic
         self._width = shape.width
         self._kept = size * self._width
@@ -222,7 +225,8 @@ class Recorder:
 
     def notify(self, log: Log, row: Row) -> None:
         """Give one row to every observer; one that fails is logged, and the others get it all the same."""
-        for record in self._call_records(log.shape, row):
+        plan = None if row[-1] else log.plan
+        for record in self._call_records(log.shape, row) if plan is None else self._smooth_records(plan, row):
             for seat in self._seats:
                 try:
                     _refuse_coroutine(seat.observer(record))
@@ -286,6 +290,15 @@ class Recorder:
                 hook, seconds = shape.calls[first].hook, (end - start) / 1e9
                 yield CallRecord(hook, self._date(start), seconds, records, shape.delivery)
 
+    def _smooth_records(self, plan: Plan, row: Row) -> Iterator[CallRecord]:
+        """Do the same for a row without failures, in half of the time."""
+        for hook, begin, end, calls, delivery in plan:
+            records = [
+                CallbackRecord(plugin, callback, (row[stop] - row[start]) / 1e9, outcome, None)
+                for plugin, callback, start, stop, outcome in calls
+            ]
+            yield CallRecord(hook, self._date(row[begin]), (row[end] - row[begin]) / 1e9, tuple(records), delivery)
+
     def _date(self, nanoseconds: int) -> datetime:
         date, zero = self._zero
         return date + timedelta(microseconds=(nanoseconds - zero) / 1000)
@@ -348,6 +361,20 @@ def _results(shape: Shape, row: Row) -> dict[int, tuple[int, int, str, str | Non
         else:
             del results[failure.position]
     return results
+
+
+def _plan(shape: Shape) -> Plan | None:
+    """Return how rows of the shape are split that have no failures; None where a call has two spans."""
+    spans = {index: (begin, end) for begin, end, index in shape.spans}
+    if len(spans) < len(shape.spans):
+        return None
+    plan = []
+    for first, last in shape.groups:
+        calls = [(*shape.calls[index][1:], *spans[index], shape.usual(index)) for index in range(first, last + 1)]
+        if calls:
+            begin, end = min(each[2] for each in calls), max(each[3] for each in calls)
+            plan.append((shape.calls[first].hook, begin, end, tuple(calls), shape.delivery))
+    return tuple(plan)
 
 
 def _split(values: list[Any], width: int) -> Iterator[Row]:
