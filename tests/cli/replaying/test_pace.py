@@ -13,17 +13,18 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 class Clock:
-    """A clock that goes on only where somebody waits or works; it notes the waits."""
+    """A clock that goes on only where somebody waits or works; it adds up the waits of each pause."""
 
     def __init__(self) -> None:
         self.time = 100.0
-        self.waits: list[float] = []
+        self.waited = 0.0
 
     def now(self) -> float:
         return self.time
 
     def wait(self, seconds: float) -> None:
-        self.waits.append(seconds)
+        assert 0 < seconds <= 1  # a signal is acted upon soon, whenever it comes
+        self.waited += seconds
         self.time += seconds
 
 
@@ -33,12 +34,15 @@ def lines(*seconds: float | None) -> list[Recorded]:
 
 
 def waits(speed: float | None, *seconds: float | None, work: float = 0.0) -> list[float]:
-    clock = Clock()
+    """Return how long each pause was that there was."""
+    clock, pauses = Clock(), []
     given = lines(*seconds)
     for each, expected in zip(paced(given, speed, now=clock.now, wait=clock.wait), given, strict=True):
         assert each is expected
+        pauses.append(clock.waited)
+        clock.waited = 0.0
         clock.time += work
-    return clock.waits
+    return [each for each in pauses if each]
 
 
 def test_without_a_speed_there_are_no_pauses() -> None:
@@ -58,5 +62,15 @@ def test_a_time_that_goes_back_or_is_not_known_is_no_pause() -> None:
     assert waits(1, None, 10, 4, None, 12) == pytest.approx([2])
 
 
-def test_a_pause_that_nobody_could_wait_for_is_as_long_as_can_be() -> None:
-    assert waits(1e-300, 0, 1) == [1e9]
+def test_a_pause_that_nobody_could_wait_for_goes_on_until_somebody_stops_it() -> None:
+    clock = Clock()
+
+    def wait(seconds: float) -> None:
+        clock.wait(seconds)
+        if clock.waited > 100:
+            raise KeyboardInterrupt
+
+    events = paced(lines(0, 1), 1e-300, now=clock.now, wait=wait)
+    assert next(events)
+    with pytest.raises(KeyboardInterrupt):
+        next(events)

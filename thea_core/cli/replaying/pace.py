@@ -10,7 +10,7 @@ from thea_core.cli.replaying.events import Recorded
 
 __all__ = ["paced"]
 
-_LONGEST_PAUSE = 1e9  # seconds; more cannot be waited for
+_SLICE = 1.0  # seconds: a signal that comes just before a sleep is acted upon only when that ends
 
 
 def paced(
@@ -34,7 +34,7 @@ def paced(
     for each in events:
         if speed is not None and each.at is not None:
             first = first or (each.at, now())
-            left = first[1] + (each.at - first[0]).total_seconds() / speed - now()
-            if left > 0:
-                wait(min(left, _LONGEST_PAUSE))
+            due = first[1] + (each.at - first[0]).total_seconds() / speed
+            while (left := due - now()) > 0:
+                wait(min(left, _SLICE))
         yield each
