@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.plugins.conftest import FakeSite, site  # noqa: F401 -- site is a fixture
+from tests.plugins.conftest import FakeSite, lantern, site  # noqa: F401 -- fixtures
 from thea_core.cli.options import Options
 from thea_core.cli.root import thea
 

@@ -104,9 +104,9 @@ CONFIGS: dict[str, tuple[str, int, list[str]]] = {
     ),
     "not TOML": ("[store\n", 3, ["thea.toml:1"]),
     "a required plugin that is not installed": (
-        '[plugins]\nenabled = ["sentry"]\n[plugins.sentry]\nrequired = true\n',
+        '[plugins]\nenabled = ["lantern"]\n[plugins.lantern]\nrequired = true\n',
         4,
-        ["error[plugin-not-found]: thea-sentry is not installed: pip install thea-sentry"],
+        ["error[plugin-not-found]: no plugin 'lantern' is installed", "pip install thea-lantern"],
     ),
     "a directory that is missing": (
         '[store]\nurl = "sqlite:///missing/thea.db"\n',
@@ -151,11 +151,11 @@ def test_a_configuration_that_cannot_be_used_ends_the_run_and_leaves_all_as_it_w
 
 
 def test_a_plugin_that_is_not_installed_is_told_and_the_rest_goes_on(thea: Command) -> None:
-    thea.write('[plugins]\nenabled = ["sentry"]\n' + STORE)
+    thea.write('[plugins]\nenabled = ["lantern"]\n' + STORE)
     thea.write("hola\n", "m.txt")
     outcome = thea("run", "m.txt")
     assert (outcome.status, len(outcome.rows)) == (0, 1)
-    assert "warning: a plugin is left out: thea-sentry is not installed: pip install thea-sentry" in outcome.errors
+    assert "warning: a plugin is left out: no plugin 'lantern' is installed" in outcome.errors
 
 
 def offer(directory: Path, distribution: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from thea_core.plugins import discovery
 from thea_core.plugins.discovery import Candidate, discover
 
 
@@ -61,6 +62,13 @@ class FakeSite:
     def found(self) -> list[Candidate]:
         """Return what discovery finds here, whatever else is installed."""
         return [each for each in discover().candidates if each.location == str(self.root)]
+
+
+@pytest.fixture
+def lantern(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a plugin that the project publishes, and that is not installed."""
+    monkeypatch.setattr(discovery, "FIRST_PARTY", (*discovery.FIRST_PARTY, "lantern"))
+    return "lantern"
 
 
 @pytest.fixture

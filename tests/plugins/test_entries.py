@@ -3,6 +3,8 @@ from __future__ import annotations
 import sys
 from types import SimpleNamespace
 
+import pytest
+
 from tests.plugins.running import Recording
 from thea_core.errors import PluginConflictError, PluginLoadError, PluginNotFoundError
 from thea_core.plugins.entries import ENABLED, GIVEN, MODULES, PluginOptions, Sources, plan
@@ -49,8 +51,9 @@ def test_one_that_is_listed_by_both_of_its_names_is_there_once(site):
     assert [each.name for each in planned(["thea-weather", "weather"])] == ["weather"]
 
 
+@pytest.mark.usefixtures("lantern")
 def test_what_is_wrong_is_noted_and_the_others_are_there(site):
-    missing, nameless, kind, good = planned(["mixpanel"], (), [SimpleNamespace(name=3), Recording, Recording("good")])
+    missing, nameless, kind, good = planned(["lantern"], (), [SimpleNamespace(name=3), Recording, Recording("good")])
     assert isinstance(missing.problem, PluginNotFoundError)
     assert isinstance(nameless.problem, PluginLoadError)
     assert isinstance(kind.problem, PluginLoadError)

@@ -412,10 +412,11 @@ class TestFailures:
             assert app.states() == {"Recording": "failed"}
             assert "Thea(plugins=[Recording()])" in messages()[0]
 
+    @pytest.mark.usefixtures("lantern")
     def test_a_plugin_that_is_not_installed_is_left_out_with_the_command_that_installs_it(self, site, messages):
-        with running(Recording("good"), enabled=["mixpanel"]) as app:
-            assert app.states() == {"mixpanel": "failed", "good": "running"}
-            assert messages() == ["a plugin is left out: thea-mixpanel is not installed: pip install thea-mixpanel"]
+        with running(Recording("good"), enabled=["lantern"]) as app:
+            assert app.states() == {"lantern": "failed", "good": "running"}
+            assert messages() == ["a plugin is left out: thea-lantern is not installed: pip install thea-lantern"]
 
     def test_a_plugin_that_needs_another_version_is_left_out_before_it_is_imported(self, site, messages):
         site.module("weather_plugin", "raise AssertionError('imported')")
@@ -502,11 +503,12 @@ class TestRequired:
         assert notes == [("start", "first"), ("stop", "first", 5.0)]
         assert messages() == []
 
+    @pytest.mark.usefixtures("lantern")
     def test_one_that_is_not_installed_is_fatal_by_whichever_name_it_is_enabled(self, site):
-        for name in ("mixpanel", "thea-mixpanel", "Thea_Mixpanel"):
+        for name in ("lantern", "thea-lantern", "Thea_Lantern"):
             with (
-                pytest.raises(PluginNotFoundError, match="pip install thea-mixpanel"),
-                running(enabled=[name], tables={"mixpanel": self.REQUIRED}),
+                pytest.raises(PluginNotFoundError, match="pip install thea-lantern"),
+                running(enabled=[name], tables={"lantern": self.REQUIRED}),
             ):
                 pass
 

@@ -81,17 +81,19 @@ def test_the_start_is_refused_where_a_guard_is_not_installed_whatever_name_enabl
         pass
 
 
+@pytest.mark.usefixtures("lantern")
 def test_a_missing_plugin_is_no_guard_where_the_guard_is_just_not_enabled(site):
     site.module("guard_plugin", "")
     site.distribution("acme-policies", plugins={"guard": "guard_plugin"})
-    with running(enabled=["mixpanel"], tables=GUARD) as app:
-        assert app.states() == {"mixpanel": "failed"}
+    with running(enabled=["lantern"], tables=GUARD) as app:
+        assert app.states() == {"lantern": "failed"}
 
 
+@pytest.mark.usefixtures("lantern")
 def test_a_missing_plugin_is_no_guard_where_its_own_table_says_what_it_is(site):
-    tables = {**GUARD, "mixpanel": PluginOptions(priority=1)}
-    with running(enabled=["mixpanel"], tables=tables) as app:
-        assert app.states() == {"mixpanel": "failed"}
+    tables = {**GUARD, "lantern": PluginOptions(priority=1)}
+    with running(enabled=["lantern"], tables=tables) as app:
+        assert app.states() == {"lantern": "failed"}
 
 
 def test_starting_without_plugins_is_refused_where_a_guard_is_enabled():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.conftest import Command
 from tests.plugins.conftest import FakeSite
 from thea_core.cli import exits
@@ -54,10 +56,13 @@ def test_the_state_machine_is_checked(cli: Command) -> None:
     assert "[fsm]: the state 'nowhere' is a target of 'initial', but is no state" in result.stderr
 
 
+@pytest.mark.usefixtures("lantern")
 def test_an_enabled_plugin_that_is_not_installed_is_a_problem_with_its_line(cli: Command) -> None:
-    cli.write('[plugins]\nenabled = ["sentry"]\n[plugins.sentry]\npriority = 1\n')
+    cli.write('[plugins]\nenabled = ["lantern"]\n[plugins.lantern]\npriority = 1\n')
     found = report(cli)
-    assert found["problems"] == ["thea.toml:2: plugins.enabled: thea-sentry is not installed: pip install thea-sentry"]
+    assert found["problems"] == [
+        "thea.toml:2: plugins.enabled: thea-lantern is not installed: pip install thea-lantern"
+    ]
     assert found["warnings"] == []
 
 

@@ -135,21 +135,23 @@ class TestNames:
         assert result.exit_code == exits.PLUGIN
         assert "error[plugin-not-found]: no plugin 'wether' is installed; did you mean 'weather'?" in result.stderr
 
+    @pytest.mark.usefixtures("lantern")
     def test_one_that_is_enabled_and_not_there_is_a_problem(self, cli: Command) -> None:
-        cli.write('[plugins]\nenabled = ["sentry"]\n')
-        found = the_problem(cli, "sentry")
+        cli.write('[plugins]\nenabled = ["lantern"]\n')
+        found = the_problem(cli, "lantern")
         assert (found["code"], found["text"]) == (
             "not-installed",
-            "thea-sentry is not installed: pip install thea-sentry",
+            "thea-lantern is not installed: pip install thea-lantern",
         )
-        assert found["todo"] == "or switch it off: thea plugins disable sentry"
+        assert found["todo"] == "or switch it off: thea plugins disable lantern"
 
+    @pytest.mark.usefixtures("lantern")
     def test_what_one_did_that_is_not_there_any_more_is_told_too(self, cli: Command) -> None:
-        cli.write(RECORD + '[plugins]\nenabled = ["sentry"]\n')
-        write(cli.directory / "calls.jsonl", call("error", plugin="sentry"))
+        cli.write(RECORD + '[plugins]\nenabled = ["lantern"]\n')
+        write(cli.directory / "calls.jsonl", call("error", plugin="lantern"))
         found = problems(cli)
         assert [each["code"] for each in found] == ["not-installed", "failures"]
-        assert found[1]["todo"].endswith("then tell its author, or switch it off: thea plugins disable sentry")
+        assert found[1]["todo"].endswith("then tell its author, or switch it off: thea plugins disable lantern")
 
 
 class TestLoading:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import tomllib
 
+import pytest
+
 from tests.cli.conftest import Command
 from tests.plugins.conftest import FakeSite
 from thea_core.cli import exits
@@ -43,10 +45,11 @@ def test_enabling_twice_changes_nothing_and_says_so(cli: Command, site: FakeSite
     assert cli.json("plugins", "enable", "weather") == {"plugin": "weather", "file": "thea.toml", "changed": False}
 
 
+@pytest.mark.usefixtures("lantern")
 def test_what_is_not_installed_is_not_enabled(cli: Command) -> None:
-    result = cli("plugins", "enable", "sentry")
+    result = cli("plugins", "enable", "lantern")
     assert result.exit_code == exits.PLUGIN
-    assert result.stderr == "error[plugin-not-found]: thea-sentry is not installed: pip install thea-sentry\n"
+    assert result.stderr == "error[plugin-not-found]: thea-lantern is not installed: pip install thea-lantern\n"
     assert not (cli.directory / "thea.toml").exists()
 
 

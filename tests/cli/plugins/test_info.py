@@ -160,11 +160,12 @@ def test_a_plugin_that_is_not_there_is_told_with_advice(cli: Command) -> None:
     assert result.stderr.startswith("error[plugin-not-found]: no plugin 'sentri' is installed; did you mean 'sentry'?")
 
 
+@pytest.mark.usefixtures("lantern")
 def test_a_plugin_that_is_enabled_and_not_there_is_shown_and_is_an_error(cli: Command) -> None:
-    cli.write('[plugins]\nenabled = ["sentry"]\n')
-    result = cli("plugins", "info", "sentry")
+    cli.write('[plugins]\nenabled = ["lantern"]\n')
+    result = cli("plugins", "info", "lantern")
     assert result.exit_code == exits.PLUGIN
-    assert "pip install thea-sentry" in result.stdout
+    assert "pip install thea-lantern" in result.stdout
 
 
 def test_a_plugin_that_does_not_load_is_an_error(cli: Command, site: FakeSite) -> None:

@@ -71,11 +71,12 @@ def test_a_plugin_enabled_by_its_distribution_is_one_row(cli: Command, site: Fak
     assert "thea-weather" not in rows(cli)
 
 
+@pytest.mark.usefixtures("lantern")
 def test_what_is_enabled_but_not_installed_is_listed_with_advice(cli: Command) -> None:
-    cli.write('[plugins]\nenabled = ["sentry"]\n')
-    listed = rows(cli)["sentry"]
+    cli.write('[plugins]\nenabled = ["lantern"]\n')
+    listed = rows(cli)["lantern"]
     assert (listed["status"], listed["distribution"]) == ("not installed", None)
-    assert listed["reason"] == "thea-sentry is not installed: pip install thea-sentry"
+    assert listed["reason"] == "thea-lantern is not installed: pip install thea-lantern"
 
 
 def test_a_name_offered_twice_is_a_conflict_whether_enabled_or_not(cli: Command, site: FakeSite) -> None:
@@ -148,7 +149,7 @@ def test_loading_leaves_the_operators_priority(cli: Command, site: FakeSite) -> 
 
 def test_loading_fails_where_an_enabled_plugin_does_not_load(cli: Command, site: FakeSite) -> None:
     site.plugin(BOMB)
-    cli.write('[plugins]\nenabled = ["weather", "sentry"]\n')
+    cli.write('[plugins]\nenabled = ["weather", "lantern"]\n')
     result = cli("plugins", "list", "--load")
     assert result.exit_code == exits.PLUGIN
     assert "cannot be imported" in result.stdout

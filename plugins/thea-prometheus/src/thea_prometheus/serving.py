@@ -27,9 +27,7 @@ _PATIENCE = 10.0  # seconds for which a client may keep silent
 def asgi_app(registry: Registry | None = None) -> Callable[..., Any]:
     """Return an ASGI application that shows the metrics of ``registry``; of the default one, if not given.
 
-    ::
-
-        app.mount("/metrics", asgi_app())  # Starlette, FastAPI
+    Starlette and FastAPI take it with ``app.mount("/metrics", asgi_app())``.
 
     In multiprocess mode it shows the sums of all processes. It asks for no password: that is the host's.
 
