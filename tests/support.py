@@ -33,10 +33,12 @@ def run_in_child(check: Callable[[], bool]) -> bool:
     Nothing is traced meanwhile: what measures the coverage has a lock, which another thread may hold just then, and
     which nobody would release in the child.
     """
-    tracing = sys.gettrace()
+    tracing, hook = sys.gettrace(), sys.unraisablehook
     sys.settrace(None)
+    sys.unraisablehook = sys.__unraisablehook__  # what fails while the fork is made is printed
     child = os.fork()
     if child:
+        sys.unraisablehook = hook
         sys.settrace(tracing)
     else:
         passed = False
