@@ -87,7 +87,8 @@ class SentryPlugin:
         reporter, self._reporter = self._reporter, None
         self._trail.clear()
         if reporter is not None:
-            reporter.close(min(timeout, self._settings.flush_timeout))
+            # Half of the time is kept for closing the client and telling what was lost: the SDK keeps time roughly.
+            reporter.close(min(timeout / 2, self._settings.flush_timeout))
 
     @hookimpl(timeout=None)
     def on_message(self, user_id: str, message: str) -> None:
