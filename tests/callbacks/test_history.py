@@ -22,6 +22,7 @@ from thea_core import (
     CallbackRecord,
     CallbackTotals,
     CallRecord,
+    FSMEngine,
     HistoryRecord,
     RegistrationError,
     hookimpl,
@@ -249,7 +250,45 @@ class TestTotals:
         assert callbacks.history.totals()["on_message", "local", "greet"].outcomes == {"ok": 1002}
 
 
+class Ticking(FakeClock):
+    """A clock on which each look takes a little longer than the one before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._looks = 0
+
+    def monotonic_ns(self) -> int:
+        self._looks += 1
+        self.advance(self._looks / 1_000_000)
+        return super().monotonic_ns()
+
+
 class TestObservers:
+    def test_they_get_what_the_history_keeps_whether_something_failed_or_not(self) -> None:
+        callbacks, fails = CallbackManager(clock=Ticking()), [False, True, False]
+        calls: list[CallRecord] = []
+        callbacks.add_observer(calls.append)
+
+        def sometimes() -> None:
+            if fails.pop():
+                raise ValueError("no")
+
+        for each in (greet, sometimes, greet):
+            callbacks.register("on_message", each)
+        fsm = FSMEngine(callbacks=callbacks)
+        fsm.pre_transition()(lambda context: None)
+        fsm.post_transition("processing")(lambda context: None)
+        for _ in range(3):
+            say(callbacks)
+            fsm.handle("processing", {"user_id": "ana", "state": "initial"})
+        told = [(call.hook, *each) for call in calls for each in call.callbacks]
+        kept = [
+            (each.hook, each.plugin, each.callback, each.duration, each.outcome, each.error)
+            for each in callbacks.history
+        ]
+        assert len(told) > 15
+        assert sorted(told, key=repr) == sorted(kept, key=repr)
+
     def test_an_observer_gets_each_finished_call(self, clock: FakeClock) -> None:
         callbacks, got = CallbackManager(clock=clock), []
         callbacks.add_observer(got.append)
