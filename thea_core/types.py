@@ -19,6 +19,7 @@ __all__ = [
     "CallRecord",
     "CallbackRecord",
     "CallbackTotals",
+    "ClaimedEvents",
     "Clock",
     "Commit",
     "Context",
@@ -28,8 +29,11 @@ __all__ = [
     "HookResult",
     "IntentMatch",
     "Lease",
+    "Outbox",
+    "OutgoingEvent",
     "Reply",
     "Store",
+    "StoredEvent",
     "SystemClock",
     "Turn",
 ]
@@ -298,6 +302,22 @@ class Conversation(NamedTuple):
     reply: str | None
 
 
+class OutgoingEvent(NamedTuple):
+    """An event for one plugin with durable delivery, to be stored with the commit that made it true.
+
+    Attributes:
+        plugin: the plugin's name.
+        hook: the event's name.
+        event_id: the same for every delivery of this occurrence.
+        event: its JSON form, as ASCII text.
+    """
+
+    plugin: str
+    hook: str
+    event_id: str
+    event: str
+
+
 class Commit(NamedTuple):
     """All that one turn changes, written in one transaction.
 
@@ -310,6 +330,9 @@ class Commit(NamedTuple):
             the deadline as it is.
         message_id: the id that was handled; None where no message was (a save, an expiry).
         reply: what to return to whoever sends that id again, as JSON text.
+        events: what plugins with durable delivery are to be told, in order; none where the store has no outbox.
+        forget: whether everything else of the user is removed too: the ids and replies of earlier messages, and the
+            events of earlier commits that are not delivered, parked ones included.
     """
 
     lease: Lease
@@ -319,6 +342,8 @@ class Commit(NamedTuple):
     session_timeout: float | None = None
     message_id: str | None = None
     reply: str | None = None
+    events: Sequence[OutgoingEvent] = ()
+    forget: bool = False
 
 
 class ExpiredSession(NamedTuple):
@@ -335,6 +360,117 @@ class ExpiredSession(NamedTuple):
     session_id: str
     context: str | None
     version: int
+
+
+class StoredEvent(NamedTuple):
+    """An event in the outbox.
+
+    Attributes:
+        number: of the event; grows in the order in which they were stored.
+        plugin, user_id: for whom, and of whom; ``""`` for an event that belongs to no user.
+        hook, event_id, event: as in :class:`OutgoingEvent`.
+        stored: when, aware, in UTC.
+        attempts: how many deliveries were begun.
+        due: when it is tried next, aware, in UTC; None where it is parked, or waits for another one before it.
+        error: what the last delivery failed with; None where none has.
+        parked: whether it was set aside.
+    """
+
+    number: int
+    plugin: str
+    user_id: str
+    hook: str
+    event_id: str
+    event: str
+    stored: datetime
+    attempts: int
+    due: datetime | None
+    error: str | None
+    parked: bool
+
+
+class ClaimedEvents(NamedTuple):
+    """The next events of one plugin and user, claimed for delivery.
+
+    Attributes:
+        plugin, user_id: for whom, and of whom.
+        claim: grows with every claim of them; settling under an older one changes nothing.
+        attempt: which delivery of the first of them this is, 1 for the first. Where it is more, there is no second.
+        events: in order.
+    """
+
+    plugin: str
+    user_id: str
+    claim: int
+    attempt: int
+    events: Sequence[StoredEvent]
+
+
+class Outbox(Protocol):
+    """Where events wait for plugins with durable delivery. Part of a store, thread-safe; raises StoreError only.
+
+    The events of one plugin and user are delivered one after another, in the order in which they were stored. Time is
+    the store's.
+    """
+
+    def append(self, user_id: str, events: Sequence[OutgoingEvent]) -> None:
+        """Store events by themselves, durably: those that belong to no commit."""
+        ...
+
+    def claim(self, plugin: str, *, duration: float, limit: int) -> Sequence[ClaimedEvents]:
+        """Claim, for ``duration`` seconds, the next events of up to ``limit`` users, longest due first.
+
+        Of a user it claims a few at once, but a single one where that was claimed before and not settled as
+        delivered. Users whose next event is claimed or not due yet are left out; a claim that was not settled ends by
+        itself, and its first event has been tried once more.
+        """
+        ...
+
+    def settle(
+        self,
+        claimed: ClaimedEvents,
+        *,
+        delivered: int,
+        retry_in: float | None = None,
+        park: bool = False,
+        error: str | None = None,
+    ) -> bool:
+        """End a claim; False where it was lost, and nothing is changed then.
+
+        Args:
+            claimed: what was claimed.
+            delivered: how many of its events, from the first on, were delivered: they are removed.
+            retry_in: the one after those has failed, and is due again in so many seconds; those behind it wait.
+            park: the one after those has failed for good, and is set aside; those behind it go on.
+            error: what it failed with.
+
+        With neither ``retry_in`` nor ``park`` the rest is due at once, and was not tried.
+        """
+        ...
+
+    def list(
+        self, *, plugin: str | None = None, parked: bool | None = None, after: int = 0, limit: int = 100
+    ) -> Sequence[StoredEvent]:
+        """Return up to ``limit`` events with numbers above ``after``, by number.
+
+        Of all plugins, if none is named; parked and others alike, if ``parked`` is None.
+        """
+        ...
+
+    def retry(self, numbers: Sequence[int]) -> int:
+        """Let events be tried at once, with no attempt counted: parked ones, and the first of a user that waits.
+
+        A parked one comes back in its old place. Unknown numbers, and those that are just being delivered, are
+        passed over; returns how many were not.
+        """
+        ...
+
+    def drop(self, numbers: Sequence[int]) -> int:
+        """Remove events for good; those that are just being delivered, and unknown ones, are passed over.
+
+        Returns how many were removed.
+        """
+        ...
 
 
 class Store(Protocol):
@@ -354,12 +490,35 @@ class Store(Protocol):
         """32 random bytes, made once for the store and kept in it: the key of deterministic event ids."""
         ...
 
-    def begin(self, user_id: str, *, owner: str, duration: float, message_id: str | None = None) -> Conversation | None:
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where events wait for plugins with durable delivery; None where the store keeps none."""
+        ...
+
+    def begin(
+        self, user_id: str, *, owner: str, duration: float, message_id: str | None = None, queued: bool = False
+    ) -> Conversation | None:
         """Take the user's lease for ``duration`` seconds and read the conversation, in one step.
 
-        Returns None while another lease of that user is alive. Where ``message_id`` was handled before, no lease is
-        taken and the stored reply comes back.
+        Returns None while another lease of that user is alive, or while it is somebody else's turn: who has no place
+        in the queue waits for all who have one, and an owner who has (``queued``) for those of other owners that are
+        older than its oldest one. An owner whose places have all expired gets a new one, at the end.
+
+        Where ``message_id`` was handled before, no lease is taken and the stored reply comes back. A ``queued`` call
+        that returns a conversation gives up the oldest place of its owner.
         """
+        ...
+
+    def enqueue(self, user_id: str, *, owner: str, duration: float) -> None:
+        """Take a place at the end of the queue for that user's lease, for ``duration`` seconds."""
+        ...
+
+    def dequeue(self, user_id: str, *, owner: str) -> None:
+        """Give up the newest place that the owner has in that user's queue; nothing happens where it has none."""
+        ...
+
+    def renew_places(self, *, owner: str, duration: float) -> None:
+        """Let all places of the owner, of whichever users, live for ``duration`` seconds from now."""
         ...
 
     def renew(self, lease: Lease, *, duration: float) -> bool:
@@ -384,6 +543,14 @@ class Store(Protocol):
 
     def purge_messages(self, *, older_than: float) -> int:
         """Forget the message ids that were handled more than ``older_than`` seconds ago; return how many."""
+        ...
+
+    def purge_conversations(self, *, older_than: float) -> int:
+        """Forget users of whom nothing was committed for ``older_than`` seconds; return how many conversations.
+
+        Their contexts go, and the ids and replies of their messages. A user with a session under way is left alone,
+        and so is one whose lease is alive. Events that wait in the outbox stay.
+        """
         ...
 
     def close(self) -> None:
