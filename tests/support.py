@@ -6,25 +6,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
+from thea_core.testing.clock import FakeClock
 
-class FakeClock:
-    """A clock that stands still until :meth:`advance` moves it."""
-
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
-        self._now = start
-        self._monotonic_ns = 0
-
-    def now(self) -> datetime:
-        return self._now
-
-    def monotonic_ns(self) -> int:
-        return self._monotonic_ns
-
-    def advance(self, seconds: float) -> None:
-        self._now += timedelta(seconds=seconds)
-        self._monotonic_ns += round(seconds * 1_000_000_000)
+__all__ = ["FakeClock", "run_in_child"]
 
 
 def run_in_child(check: Callable[[], bool]) -> bool:

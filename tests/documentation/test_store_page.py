@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 
 from tests.documentation.pages import blocks
-from tests.storage.contract import StoreContract
 from tests.support import FakeClock
+from thea_core.testing.stores import StoreContract
 from thea_core.types import Store
 
 PAGE = Path("docs/how-to/write-a-store.md")

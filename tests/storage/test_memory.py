@@ -5,9 +5,9 @@ import tracemalloc
 
 import pytest
 
-from tests.storage.contract import StoreContract, begin, turn
 from tests.support import FakeClock, run_in_child
 from thea_core.storage.memory import MemoryStore
+from thea_core.testing.stores import StoreContract, begin, turn
 from thea_core.types import Lease
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.storage.contract import StoreContract, begin, take, turn
 from tests.support import FakeClock, run_in_child
 from thea_core.errors import StoreSchemaError, StoreUnavailableError
 from thea_core.storage import schema, sqlite
 from thea_core.storage.sqlite import SQLiteStore
+from thea_core.testing.stores import StoreContract, begin, take, turn
 from thea_core.types import Commit
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

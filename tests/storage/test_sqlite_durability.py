@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.storage.contract import begin, take, turn
 from tests.support import FakeClock, run_in_child
 from thea_core.errors import CommitRefusedError, StoreError, StoreUnavailableError
 from thea_core.storage import sqlite
 from thea_core.storage.sqlite import SQLiteStore
 from thea_core.storage.transactions import Connection
+from thea_core.testing.stores import begin, take, turn
 from thea_core.types import Commit
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -188,7 +188,7 @@ def test_a_forked_child_waits_for_the_disk_as_its_parent_does(store: SQLiteStore
 
 TURNS = """
 import sys
-from tests.storage.contract import begin, turn
+from thea_core.testing.stores import begin, turn
 from thea_core.storage.sqlite import SQLiteStore
 from thea_core.storage.transactions import Connection
 from thea_core.types import SystemClock

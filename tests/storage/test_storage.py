@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.contract import turn
 from tests.support import FakeClock
 from thea_core.errors import StoreUnavailableError
 from thea_core.storage import SCHEMES, open_store, scheme_of
 from thea_core.storage.memory import MemoryStore
 from thea_core.storage.sqlite import SQLiteStore
+from thea_core.testing.stores import turn
 
 
 def test_memory_is_a_memory_store() -> None:

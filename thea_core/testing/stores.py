@@ -1,8 +1,6 @@
-"""What every store must do, written against the protocol alone.
+"""What every store must do, written against the protocol alone."""
 
-A test class inherits from :class:`StoreContract` and gives two fixtures: ``clock``, a clock that tests move, and
-``store``, an empty store that takes its time from it.
-"""
+# ruff: noqa: D102, PLR2004, S101 -- these are tests: they assert, and say in their names what
 
 from __future__ import annotations
 
@@ -11,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.support import FakeClock
 from thea_core.errors import CommitRefusedError, StoreUnavailableError
+from thea_core.testing.clock import FakeClock
 from thea_core.types import Commit, Conversation, Lease, Store
+
+__all__ = ["StoreContract", "begin", "take", "turn"]
 
 
 def begin(store: Store, user_id: str = "ana", **options: Any) -> Conversation:
@@ -37,7 +37,12 @@ def turn(store: Store, user_id: str = "ana", **changes: Any) -> None:
 
 
 class StoreContract:
-    """The contract; see the module."""
+    """The contract of :class:`~thea_core.types.Store`, for test classes to inherit.
+
+    Such a class gives two fixtures: ``store``, an empty store, which the fixture closes at the end; and ``clock``, from
+    which that store takes its time, a :class:`~thea_core.testing.clock.FakeClock`. A store that has its time from
+    elsewhere gives an object with the same methods, whose ``advance`` lets the store's time go on.
+    """
 
     # -- begin
 
