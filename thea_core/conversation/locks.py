@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final
 
 from thea_core.callbacks.forking import watch
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Locks"]
 
 _IN_LOOP_SECONDS: Final = 10.0
+_SLICE: Final = 1.0  # seconds: a signal that comes just before a wait is acted upon only when that wait ends
 
 
 class Locks:
@@ -29,8 +30,13 @@ class Locks:
         self._held: dict[Hashable, deque[_Ticket] | None] = {}  # the queue is made when somebody waits
         watch(self)
 
-    def take(self, key: Hashable, patience: float | None = None) -> Steps[bool]:
-        """Return steps that wait for the lock, for at most ``patience`` seconds; they tell whether they got it."""
+    def take(
+        self, key: Hashable, patience: float | None = None, arrived: Callable[[], Steps[None]] | None = None
+    ) -> Steps[bool]:
+        """Return steps that wait for the lock, for at most ``patience`` seconds; they tell whether they got it.
+
+        ``arrived`` gives steps to be run by who has to wait, once it has its place.
+        """
         with self._guard:
             if key not in self._held:
                 self._held[key] = None
@@ -41,6 +47,8 @@ class Locks:
                 queue = self._held[key] = deque()
             queue.append(ticket)
         try:
+            if arrived is not None:
+                yield from arrived()
             yield ticket
         except BaseException:  # the waiting was given up
             if not self._withdraw(ticket, queue):
@@ -104,8 +112,11 @@ class _Ticket:
 
     def wait(self) -> None:
         """Block; in the thread of an event loop for a while only, since the holder may be a task of that loop."""
-        left = self._left()
-        self._event.wait(_IN_LOOP_SECONDS if left is None and _in_event_loop() else left)
+        if self._until is None and _in_event_loop():
+            self._until = time.monotonic() + _IN_LOOP_SECONDS
+        while not self._event.wait(_SLICE if self._until is None else min(_SLICE, self._left() or 0.0)):
+            if self._left() == 0.0:
+                return
 
     async def wait_async(self) -> None:
         """Wait in the running task."""
