@@ -66,6 +66,8 @@ class Thea:
             ``THEA_RECORD`` with its like. The process's own, if not given.
         no_plugins: start without any plugin; refused where a guard is enabled.
         without_guards: start without those guards that are switched off by ``no_plugins`` or cannot be started.
+        worker: whether this process also ends expired sessions and delivers durable events; if not, that is left to
+            others, such as ``thea worker``.
         clock: where time comes from.
 
     Raises:
@@ -88,6 +90,7 @@ class Thea:
         environ: Mapping[str, str] | None = None,
         no_plugins: bool = False,
         without_guards: bool = False,
+        worker: bool = True,
         clock: Clock | None = None,
     ) -> None:
         from thea_core.config.operator import switch
@@ -103,6 +106,7 @@ class Thea:
             without_guards=without_guards or switch(environ, "THEA_WITHOUT_GUARDS"),
         )
         self._tape = _tape(self.callbacks, environ)
+        self._worker = worker
         self._given_store = store
         self._store: Store | None = store
         self._router: CoreRouter | None = None
@@ -122,6 +126,7 @@ class Thea:
         environ: Mapping[str, str] | None = None,
         no_plugins: bool = False,
         without_guards: bool = False,
+        worker: bool = True,
         clock: Clock | None = None,
     ) -> Self:
         """Make an application from its configuration file.
@@ -134,6 +139,7 @@ class Thea:
             environ: the environment; also the ``THEA__SECTION__KEY`` overrides.
             no_plugins: start without any plugin.
             without_guards: start without guards that are not to be had.
+            worker: whether this process also ends expired sessions and delivers durable events.
             clock: where time comes from.
 
         Raises:
@@ -153,6 +159,7 @@ class Thea:
             environ=environ,
             no_plugins=no_plugins,
             without_guards=without_guards,
+            worker=worker,
             clock=clock,
         )
 
@@ -318,7 +325,10 @@ class Thea:
             self._store = yield from self._open_store(self.config.store.url)
         self._router = _router(self.config, self.fsm, self._store)
         yield from self.plugins.start(self)
-        self._router.sessions.start()
+        if self._worker:
+            self._router.sessions.start()
+        else:
+            self._router.sessions.stop()
 
     def _open_store(self, url: str) -> Steps[Store]:
         from thea_core.storage import SCHEMES, open_store, scheme_of

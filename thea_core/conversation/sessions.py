@@ -118,6 +118,17 @@ class SessionManager:
         """Do the same as :meth:`sweep`."""
         return adrive(self._sweep())
 
+    def purge(self, older_than: float) -> int:
+        """End what has expired; then forget users who have no session, and have done nothing for ``older_than`` seconds.
+
+        Of each of them context, message ids and replies go. Returns how many there were.
+        """
+        return drive(self._forget(older_than))
+
+    def apurge(self, older_than: float) -> Coroutine[Any, Any, int]:
+        """Do the same as :meth:`purge`."""
+        return adrive(self._forget(older_than))
+
     def start(self) -> None:
         """Sweep every ``interval`` seconds, on a daemon thread ``thea-sweeper``. Does nothing where it runs."""
         self._stopped = False
@@ -283,6 +294,12 @@ class SessionManager:
         if work.cleared or (expired.context is None and not work.has_saved):
             return None
         return dump_context(end_session(work.adopt(work.context.copy()), self._initial))
+
+    def _forget(self, older_than: float) -> Steps[int]:
+        _check_positive(older_than=older_than)
+        yield from self._sweep()
+        count: int = yield from self._keeper.call(lambda: self._store.purge_conversations(older_than=older_than))
+        return count
 
     def _purge(self) -> None:
         """Forget old message ids, once an hour."""
