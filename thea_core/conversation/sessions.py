@@ -119,7 +119,7 @@ class SessionManager:
         return adrive(self._sweep())
 
     def purge(self, older_than: float) -> int:
-        """End what has expired; then forget users who have no session, and have done nothing for ``older_than`` seconds.
+        """End what has expired; then forget users without a session who did nothing for ``older_than`` seconds.
 
         Of each of them context, message ids and replies go. Returns how many there were.
         """
