@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from thea_core.callbacks.forking import watch
 from thea_core.errors import CommitRefusedError, StoreUnavailableError
+from thea_core.storage.memory_outbox import Events, MemoryOutbox
 from thea_core.types import Clock, Commit, Conversation, ExpiredSession, Lease
 
 __all__ = ["MemoryStore"]
@@ -23,9 +24,10 @@ class _Stored:
     ``queued`` is the deadline under which the user stands in the heap of deadlines; None while it does not.
     """
 
-    __slots__ = ("context", "deadline", "queued", "session_id", "version")
+    __slots__ = ("committed", "context", "deadline", "queued", "session_id", "version")
 
     def __init__(self) -> None:
+        self.committed = 0.0
         self.context: str | None = None
         self.version = 0
         self.session_id: str | None = None
@@ -60,13 +62,25 @@ class _Held:
         return self.attempt
 
 
+class _Place:
+    """Somebody who waits for a lease."""
+
+    __slots__ = ("expires", "owner")
+
+    def __init__(self, owner: str, expires: float) -> None:
+        self.owner = owner
+        self.expires = expires
+
+
+_NONE = (0.0, None)
+_NO_REPLIES: dict[str, tuple[float, str]] = {}  # never changed
 _NOTHING = _Stored()  # stands for a user of whom nothing is stored; never changed
 
 
 class MemoryStore:
     """A :class:`~thea_core.types.Store` in the process's own memory. Thread-safe.
 
-    A user costs about half a KiB beyond the context, and each kept message id about 200 bytes beyond its reply. A
+    A user costs about half a KiB beyond the context, and each kept message id about 250 bytes beyond its reply. A
     forked child goes on with a copy of its own and a new key, since from there on the two tell different things.
 
     A begin for the message id of the user's last lease that ended without a commit (it expired, or was released)
@@ -83,9 +97,12 @@ class MemoryStore:
         self._fence = 0  # one sequence for all users, so that no number ever comes back
         self._stored: dict[str, _Stored] = {}
         self._held: dict[str, _Held] = {}
-        self._replies: dict[str, dict[str, str]] = {}
+        self._replies: dict[str, dict[str, tuple[float, str]]] = {}  # when it was handled, and the reply
         self._handled: list[tuple[float, str, str]] = []  # a heap: when, user id, message id
+        self._void = 0  # how many entries of that heap say nothing any more
         self._deadlines: list[tuple[float, str]] = []  # a heap, see _queue
+        self._places: dict[str, list[_Place]] = {}  # of each user, the oldest first
+        self._events = Events()
         self._closed = False
         watch(self)
 
@@ -94,19 +111,51 @@ class MemoryStore:
         """32 random bytes, made once for the store (and once more in a forked child)."""
         return self._key
 
-    def begin(self, user_id: str, *, owner: str, duration: float, message_id: str | None = None) -> Conversation | None:
+    @property
+    def outbox(self) -> MemoryOutbox:
+        """Where events wait for plugins with durable delivery."""
+        return MemoryOutbox(self._events, self._lock, self._now)
+
+    def begin(
+        self, user_id: str, *, owner: str, duration: float, message_id: str | None = None, queued: bool = False
+    ) -> Conversation | None:
         """Take the lease and read the conversation; see :meth:`Store.begin <thea_core.types.Store.begin>`."""
         with self._lock:
             now = self._now()
-            reply = None if message_id is None else self._replies.get(user_id, {}).get(message_id)
+            reply = None if message_id is None else self._replies.get(user_id, _NO_REPLIES).get(message_id, _NONE)[1]
+            if reply is None and not self._may_take(user_id, owner if queued else None, now):
+                if queued and self._oldest_place(user_id, owner, now) is None:
+                    self._places.setdefault(user_id, []).append(_Place(owner, now + duration))
+                return None
+            if queued:
+                self._give_up(user_id, self._oldest_place(user_id, owner, now))
             if reply is not None:
                 return self._read(user_id, now, lease=None, attempt=1, reply=reply)
-            held = self._held.get(user_id)
-            if held is not None and held.alive(now):
-                return None
             lease = self._take(user_id, owner, now + duration)
             attempt = self._held[user_id].remember(message_id)
             return self._read(user_id, now, lease=lease, attempt=attempt, reply=None)
+
+    def enqueue(self, user_id: str, *, owner: str, duration: float) -> None:
+        """Take a place at the end of the queue."""
+        with self._lock:
+            now = self._now()
+            waiting = [*self._waiting(user_id, now), _Place(owner, now + duration)]
+            self._places[user_id] = waiting
+
+    def dequeue(self, user_id: str, *, owner: str) -> None:
+        """Give up the newest place of the owner."""
+        with self._lock:
+            own = [place for place in self._waiting(user_id, self._now()) if place.owner == owner]
+            self._give_up(user_id, own[-1] if own else None)
+
+    def renew_places(self, *, owner: str, duration: float) -> None:
+        """Prolong all places of the owner that have not expired."""
+        with self._lock:
+            now = self._now()
+            for user_id in self._places:
+                for place in self._waiting(user_id, now):
+                    if place.owner == owner:
+                        place.expires = now + duration
 
     def renew(self, lease: Lease, *, duration: float) -> bool:
         """Prolong the lease; one that has expired, but that nobody has taken over, lives again."""
@@ -137,15 +186,19 @@ class MemoryStore:
             now = self._now()
             self._check(change)
             # after other work than a message's, what is known of an earlier attempt stays
-            self._end(user_id, self._held[user_id], now, keep=change.message_id is None)
+            self._end(user_id, self._held[user_id], now, keep=change.message_id is None and not change.forget)
+            if change.forget:
+                self._forget_messages(user_id)
+                self._events.forget(user_id)
             if change.context is None and change.session_id is None:
                 self._stored.pop(user_id, None)
             else:
                 self._write(self._stored.setdefault(user_id, _Stored()), change, now)
             if change.message_id is not None:
                 reply = "null" if change.reply is None else change.reply
-                self._replies.setdefault(user_id, {})[change.message_id] = reply
+                self._replies.setdefault(user_id, {})[change.message_id] = (now, reply)
                 heappush(self._handled, (now, user_id, change.message_id))
+            self._events.add(user_id, change.events, now)
 
     def load(self, user_id: str) -> str | None:
         """Return the stored context as JSON text; None where there is none."""
@@ -174,18 +227,36 @@ class MemoryStore:
             limit = self._now() - older_than
             for user_id in [user_id for user_id, held in self._held.items() if held.expires < limit]:
                 del self._held[user_id]
+            self._forget_places()
             count = 0
             while self._handled and self._handled[0][0] < limit:
-                _, user_id, message_id = heappop(self._handled)
-                self._forget(user_id, message_id)
-                count += 1
+                count += self._forget_message(heappop(self._handled))
             return count
+
+    def purge_conversations(self, *, older_than: float) -> int:
+        """Forget users of whom nothing was committed for long.
+
+        See :meth:`Store.purge_conversations <thea_core.types.Store.purge_conversations>`.
+        """
+        with self._lock:
+            now = self._now()
+            old = [
+                user_id
+                for user_id, stored in self._stored.items()
+                if stored.committed < now - older_than and stored.session_id is None and not self._is_held(user_id, now)
+            ]
+            for user_id in old:
+                del self._stored[user_id]
+                self._held.pop(user_id, None)
+            self._forget_messages(*old)
+            return len(old)
 
     def close(self) -> None:
         """Drop everything. Later calls raise StoreUnavailableError."""
         with self._lock:
             self._closed = True
-            for part in (self._stored, self._held, self._replies, self._handled, self._deadlines):
+            self._events.clear()
+            for part in (self._stored, self._held, self._replies, self._handled, self._deadlines, self._places):
                 part.clear()
 
     def before_fork(self) -> None:
@@ -211,6 +282,30 @@ class MemoryStore:
         expired = stored.deadline is not None and stored.deadline <= now
         return Conversation(lease, stored.context, stored.version, stored.session_id, expired, attempt, reply)
 
+    def _is_held(self, user_id: str, now: float) -> bool:
+        held = self._held.get(user_id)
+        return held is not None and held.alive(now)
+
+    def _may_take(self, user_id: str, queued: str | None, now: float) -> bool:
+        """Whether the lease is free, and it is the turn of the owner ``queued``, or of one without a place."""
+        if self._is_held(user_id, now):
+            return False
+        waiting = self._waiting(user_id, now)
+        return not waiting or (queued is not None and waiting[0].owner == queued)
+
+    def _waiting(self, user_id: str, now: float) -> list[_Place]:
+        places = self._places.get(user_id, [])
+        return [place for place in places if place.expires > now] if places else places
+
+    def _oldest_place(self, user_id: str, owner: str, now: float) -> _Place | None:
+        return next((place for place in self._waiting(user_id, now) if place.owner == owner), None)
+
+    def _give_up(self, user_id: str, place: _Place | None) -> None:
+        if place is not None:
+            self._places[user_id].remove(place)
+            if not self._places[user_id]:
+                del self._places[user_id]
+
     def _take(self, user_id: str, owner: str, expires: float) -> Lease:
         held = self._held.setdefault(user_id, _Held())
         self._fence += 1
@@ -235,6 +330,7 @@ class MemoryStore:
             del self._held[user_id]
 
     def _write(self, stored: _Stored, change: Commit, now: float) -> None:
+        stored.committed = now
         stored.context = change.context
         stored.version += 1
         stored.session_id = change.session_id
@@ -271,8 +367,33 @@ class MemoryStore:
         session_id = stored.session_id or ""
         return ExpiredSession(self._take(user_id, owner, expires), session_id, stored.context, stored.version)
 
-    def _forget(self, user_id: str, message_id: str) -> None:
-        replies = self._replies[user_id]
+    def _forget_places(self) -> None:
+        now = self._now()
+        for user_id in list(self._places):
+            self._places[user_id] = self._waiting(user_id, now)
+            if not self._places[user_id]:
+                del self._places[user_id]
+
+    def _forget_message(self, entry: tuple[float, str, str]) -> bool:
+        """Forget what the heap had; False where it was forgotten before, or handled anew since."""
+        handled, user_id, message_id = entry
+        replies = self._replies.get(user_id, {})
+        if message_id not in replies or replies[message_id][0] != handled:
+            self._void -= 1
+            return False
         del replies[message_id]
         if not replies:
             del self._replies[user_id]
+        return True
+
+    def _forget_messages(self, *user_ids: str) -> None:
+        """Forget all message ids of users. What stands in the heap for them goes when half of it is void."""
+        self._void += sum(len(self._replies.pop(user_id, ())) for user_id in user_ids)
+        if 2 * self._void > len(self._handled):
+            self._void = 0
+            self._handled = [
+                (handled, user_id, message_id)
+                for user_id, replies in self._replies.items()
+                for message_id, (handled, _) in replies.items()
+            ]
+            heapify(self._handled)
