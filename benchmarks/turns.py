@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from itertools import count, cycle
+from itertools import cycle
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import Any
 
 from benchmarks.assistant import AGENDA, LOGGING, assistant, in_memory, installed, on_disk
+from benchmarks.disk import CONTEXT, TURNS, fill_log, folder_on_disk, messages_to, raw_commits
 from benchmarks.graph import checkpointed
-from benchmarks.measure import ROOT, Contender, Effort, Timings, interleave, over, take_turns
+from benchmarks.measure import Contender, Effort, Timings, interleave, over, take_turns
 from benchmarks.rows import Row, missing, speed
 from benchmarks.utterances import utterances
 from thea_core import FSMEngine, Thea
@@ -43,29 +42,15 @@ FLOOR = "one raw commit each"
 CHAT = "LangGraph, a chat"
 PLAIN = "LangGraph, plain keys"
 EXIT = "LangGraph, plain keys, one checkpoint"
-TURNS = 20  # in one go
 _EVERY = 6  # one message in so many stands for the rest, so that a batch ends before a busy machine interrupts it
-
-_CONTEXT = {
-    "user_id": "ana",
-    "state": "idle",
-    "message": utterances()[0],
-    "message_id": "0123456789abcdef0123456789abcdef",
-    "session_id": "01234567-89ab-8def-8123-456789abcdef",
-    "intent": None,
-    "score": None,
-    "agent": "fallback",
-    "pending": None,
-}
-"""What the store has of a user after a turn."""
 
 
 def measure(effort: Effort) -> Iterator[Row]:
-    """Give the rows of turns. The files are in the checkout, since a folder for temporary ones may be in memory."""
+    """Give the rows of turns."""
     if not installed(BOTH):
         yield missing(WHOLE, "", "thea-logging and thea-agenda are not installed")
         return
-    with TemporaryDirectory(prefix=".benchmark-", dir=ROOT) as folder:
+    with folder_on_disk() as folder:
         yield from _in_memory(effort, Path(folder))
         yield from _on_disk(effort, Path(folder))
 
@@ -111,7 +96,7 @@ def _sorted(thea: Thea) -> tuple[list[str], list[str]]:
     """
     ours, others = [], []
     for message in utterances():
-        results = thea.callbacks.call("detect_intents", message=message, context=dict(_CONTEXT))
+        results = thea.callbacks.call("detect_intents", message=message, context=dict(CONTEXT))
         intents = {match.intent for result in results for match in result.value}
         if intents == {AGENDA}:
             ours.append(message)
@@ -141,7 +126,7 @@ def _split(timings: Timings) -> Iterator[Row]:
 
 
 def _detectors(thea: Thea, messages: Sequence[str]) -> Contender:
-    call, context = thea.callbacks.call, dict(_CONTEXT)
+    call, context = thea.callbacks.call, dict(CONTEXT)
     return over(_DETECTORS, messages, lambda message: call("detect_intents", message=message, context=context))
 
 
@@ -152,12 +137,12 @@ def _transitions(messages: Sequence[str]) -> Contender:
         for state in _STEPS:
             context = handle(state, context)
 
-    return over(_TRANSITIONS, [{**_CONTEXT, "message": text} for text in messages], four)
+    return over(_TRANSITIONS, [{**CONTEXT, "message": text} for text in messages], four)
 
 
 def _store(messages: Sequence[str]) -> Contender:
     store = MemoryStore(clock=SystemClock())
-    text = json.dumps(_CONTEXT)
+    text = json.dumps(CONTEXT)
 
     def turn(user: str) -> None:
         read = store.begin(user, owner="benchmark", duration=30.0)
@@ -176,11 +161,11 @@ def _on_disk(effort: Effort, folder: Path) -> Iterator[Row]:
     with ExitStack() as stack:
         files = {FLOOR: folder / "raw.db"}
         floor = stack.enter_context(closing(sqlite3.connect(files[FLOOR], isolation_level=None)))
-        goes = {FLOOR: _raw_commits(floor)}
+        goes = {FLOOR: raw_commits(floor)}
         for name, plugins in {THEA: BOTH, THEA_BARE: NONE}.items():
             files[name] = folder / f"turns-{len(plugins)}.db"
             thea = stack.enter_context(assistant(f"sqlite:///{files[name]}", plugins, folder))
-            goes[name] = _messages_to(on_disk(thea))
+            goes[name] = messages_to(on_disk(thea))
         graphs: dict[str, dict[str, Any]] = {
             CHAT: {"chat": True},
             PLAIN: {"chat": False},
@@ -190,9 +175,9 @@ def _on_disk(effort: Effort, folder: Path) -> Iterator[Row]:
             files[name] = folder / f"graph-{number}.db"
             invoke = checkpointed(files[name], stack, **options)
             if invoke is not None:
-                goes[name] = _messages_to(invoke)
+                goes[name] = messages_to(invoke)
         for name, go in goes.items():
-            _fill_log(go, files[name])
+            fill_log(go, files[name])
         timings = take_turns(goes, rounds=effort.rounds, turns=max(2, effort.turns // 2), pick=statistics.median)
     yield from _per_second(timings)
     for name in (THEA, THEA_BARE):
@@ -208,52 +193,3 @@ def _per_second(timings: Timings) -> Iterator[Row]:
     note = "A second, for orientation: they say how fast the disk is."
     for name in (FLOOR, THEA, THEA_BARE):
         yield Row(name, "", tuple(TURNS / seconds for seconds in timings.seconds[name]), unit="a second", note=note)
-
-
-def _raw_commits(connection: sqlite3.Connection) -> Callable[[], float]:
-    """Return a go that stores as much by hand: a row for each user, one transaction for each turn."""
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("CREATE TABLE contexts (user_id TEXT PRIMARY KEY, context TEXT) WITHOUT ROWID")
-    numbers = count()
-    text = json.dumps(_CONTEXT)
-
-    def go() -> float:
-        users = len(utterances())
-        start = perf_counter()
-        for _ in range(TURNS):
-            row = (f"user-{next(numbers) % users}", text)
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("INSERT OR REPLACE INTO contexts VALUES (?, ?)", row)
-            connection.execute("COMMIT")
-        return perf_counter() - start
-
-    return go
-
-
-def _fill_log(go: Callable[[], float], file: Path) -> None:
-    """Go on until the write-ahead log begins anew, and so grows no more.
-
-    As long as it grows, the system has to write down its new length too, and a commit takes more than twice as long.
-    That is a matter of the first seconds, and whoever writes more in a turn has it behind him sooner.
-    """
-    log, size = file.with_name(f"{file.name}-wal"), -1
-    while True:
-        go()
-        before, size = size, log.stat().st_size
-        if size == before:
-            return
-
-
-def _messages_to(invoke: Callable[[str, str], object]) -> Callable[[], float]:
-    """Return a go of as many turns, whoever handles them: the same messages of the same users."""
-    messages = cycle(enumerate(utterances()))
-
-    def go() -> float:
-        start = perf_counter()
-        for _ in range(TURNS):
-            number, text = next(messages)
-            invoke(f"user-{number}", text)
-        return perf_counter() - start
-
-    return go
