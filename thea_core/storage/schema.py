@@ -6,13 +6,20 @@ Thea's is never written to.
 
 Tables:
 
-* ``conversations``: one row a user with a context or a session, under the fence of the lease that last wrote it;
+* ``conversations``: one row a user with a context or a session, under the fence of the lease that last wrote it. When
+  that was has no index, for the same reason as the time of a message id; it is NULL where a version wrote that did not
+  note it, and the time of the migration stands for it;
 * ``leases``: the last lease of each user. Apart from the context, so that taking a lease never copies one. A lease is
   over when the conversation bears its fence (so a commit need not write here), when it was released (``owner`` is
   NULL), or when it has expired;
 * ``message_ids``: what was answered, and when. No index on the time: it would cost every turn a page to write, and
   only the purge would use it, which may take its time;
-* ``store``: one row: the store's key, and a fence number below which none is given any more.
+* ``places``: who waits for a user's lease, by number;
+* ``events``: what durable plugins were not told yet, and what was parked. ``attempts`` is of parked ones;
+* ``lanes``: when the first of the events that wait of a user for a plugin is due, how often it was tried, and the last
+  claim of them; see :mod:`thea_core.storage.sqlite_outbox`;
+* ``store``: one row: the store's key, a fence number below which none is given any more, the number of the last claim,
+  and when the file was migrated.
 """
 
 # ruff: noqa: S608 -- the statements are put together from constants of this module only
@@ -24,6 +31,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from thea_core.errors import StoreSchemaError
+from thea_core.storage import sqlite_queue
 
 __all__ = ["APPLICATION_ID", "STEPS", "check_origin", "migrate"]
 
@@ -64,6 +72,48 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE store (id INTEGER PRIMARY KEY CHECK (id = 1), key BLOB NOT NULL, last_fence INTEGER NOT NULL)",
         "INSERT INTO store VALUES (1, zeroblob(0), 0)",
     ),
+    (
+        "ALTER TABLE conversations ADD COLUMN committed REAL",
+        "ALTER TABLE store ADD COLUMN migrated REAL",
+        "ALTER TABLE store ADD COLUMN last_claim INTEGER NOT NULL DEFAULT 0",
+        "UPDATE store SET migrated = (julianday('now') - 2440587.5) * 86400.0",
+        """
+        CREATE TABLE places (
+            user_id TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            owner TEXT NOT NULL,
+            expires REAL NOT NULL,
+            PRIMARY KEY (user_id, number)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE events (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            user_id TEXT NOT NULL,
+            plugin TEXT NOT NULL,
+            hook TEXT NOT NULL,
+            event_id TEXT NOT NULL,
+            stored REAL NOT NULL,
+            parked INTEGER NOT NULL DEFAULT 0,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            error TEXT,
+            event TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX events_lane ON events (user_id, plugin, parked)",
+        """
+        CREATE TABLE lanes (
+            user_id TEXT NOT NULL,
+            plugin TEXT NOT NULL,
+            due REAL NOT NULL,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            claim INTEGER NOT NULL DEFAULT 0,
+            claimed INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (user_id, plugin)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX lanes_due ON lanes (plugin, due)",
+    ),
 )
 """Step *n* takes a file from version *n* to *n* + 1. A step that was released is never changed; a new one is added."""
 
@@ -72,9 +122,10 @@ _PENDING = "CASE WHEN l.owner IS NULL OR l.fence > coalesce(c.fence, 0) THEN l.m
 READ = f"""
 SELECT c.context, c.version, c.session_id, c.deadline,
        max(coalesce(c.fence, 0), coalesce(l.fence, 0), (SELECT last_fence FROM store)) + 1,
-       l.owner IS NOT NULL AND l.fence > coalesce(c.fence, 0) AND l.expires > :now,
+       (l.owner IS NOT NULL AND l.fence > coalesce(c.fence, 0) AND l.expires > :now) OR {sqlite_queue.BLOCKED},
        {_PENDING}, l.attempt,
-       (SELECT reply FROM message_ids WHERE user_id = :user_id AND message_id = :message_id)
+       (SELECT reply FROM message_ids WHERE user_id = :user_id AND message_id = :message_id),
+       {sqlite_queue.OLDEST}
 FROM (SELECT 1)
 LEFT JOIN conversations AS c ON c.user_id = :user_id
 LEFT JOIN leases AS l ON l.user_id = :user_id
@@ -92,7 +143,7 @@ DROP = "DELETE FROM leases WHERE user_id = ?"
 _LEASED = "EXISTS (SELECT 1 FROM leases WHERE user_id = :user_id AND owner = :owner AND fence = :fence)"
 INSERT = f"""
 INSERT INTO conversations
-SELECT :user_id, 1, :fence, :session_id, :deadline, :context
+SELECT :user_id, 1, :fence, :session_id, :deadline, :context, :now
 WHERE {_LEASED}
 ON CONFLICT DO NOTHING
 """
@@ -100,7 +151,7 @@ UPDATE = f"""
 UPDATE conversations
 SET version = version + 1, fence = :fence, session_id = :session_id,
     deadline = CASE WHEN :session_id IS NULL THEN NULL ELSE coalesce(:deadline, deadline) END,
-    context = :context
+    context = :context, committed = :now
 WHERE user_id = :user_id AND version = :version AND fence < :fence AND {_LEASED}
 """
 VERSION = "SELECT coalesce((SELECT version FROM conversations WHERE user_id = ?), 0)"
@@ -126,6 +177,18 @@ SELECT user_id, message_id, handled FROM message_ids
 WHERE (user_id, message_id) > (?, ?) ORDER BY user_id, message_id LIMIT ?
 """
 FORGET_MESSAGE = "DELETE FROM message_ids WHERE user_id = ? AND message_id = ? AND handled < ?"
+FORGET_OTHERS = "DELETE FROM message_ids WHERE user_id = ? AND message_id IS NOT ?"
+
+_COMMITTED = "coalesce(committed, (SELECT migrated FROM store))"
+NEXT_CONVERSATIONS = f"""
+SELECT user_id, session_id IS NULL AND {_COMMITTED} < ? FROM conversations
+WHERE user_id > ? ORDER BY user_id LIMIT ?
+"""
+OLD_CONVERSATION = f"""
+SELECT max(c.fence, coalesce(l.fence, 0)) FROM conversations AS c LEFT JOIN leases AS l ON l.user_id = c.user_id
+WHERE c.user_id = ? AND c.session_id IS NULL AND {_COMMITTED} < ?
+AND (l.owner IS NULL OR l.fence <= c.fence OR l.expires <= ?)
+"""
 
 
 def check_origin(path: Path) -> None:

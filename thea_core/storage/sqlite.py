@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 
 from thea_core.callbacks.forking import watch
 from thea_core.errors import CommitRefusedError, StoreError, StoreUnavailableError
-from thea_core.storage import schema
+from thea_core.storage import schema, sqlite_queue
 from thea_core.storage.failures import explain
+from thea_core.storage.sqlite_outbox import SQLiteOutbox, add_events, forget_events
 from thea_core.storage.transactions import Connection, Relaxed, Transaction
 from thea_core.types import Clock, Commit, Conversation, ExpiredSession, Lease
 
@@ -80,9 +81,29 @@ class SQLiteStore:
         """32 random bytes, made when the file was."""
         return self._key
 
-    def begin(self, user_id: str, *, owner: str, duration: float, message_id: str | None = None) -> Conversation | None:
+    @property
+    def outbox(self) -> SQLiteOutbox:
+        """Where events wait for plugins with durable delivery: in the same file."""
+        return SQLiteOutbox(self._run, self._now)
+
+    def begin(
+        self, user_id: str, *, owner: str, duration: float, message_id: str | None = None, queued: bool = False
+    ) -> Conversation | None:
         """Take the lease and read the conversation; see :meth:`Store.begin <thea_core.types.Store.begin>`."""
-        return self._run(self._begin, user_id, owner, duration, message_id)
+        values = {"user_id": user_id, "message_id": message_id, "waiting": owner if queued else None}
+        return self._run(self._begin, user_id, owner, duration, values)
+
+    def enqueue(self, user_id: str, *, owner: str, duration: float) -> None:
+        """Take a place at the end of the queue."""
+        self._run(self._change_places, sqlite_queue.add, user_id, owner, duration)
+
+    def dequeue(self, user_id: str, *, owner: str) -> None:
+        """Give up the newest place of the owner."""
+        self._run(self._change_places, sqlite_queue.remove_newest, user_id, owner)
+
+    def renew_places(self, *, owner: str, duration: float) -> None:
+        """Prolong all places of the owner that have not expired."""
+        self._run(self._change_places, sqlite_queue.renew, owner, duration)
 
     def renew(self, lease: Lease, *, duration: float) -> bool:
         """Prolong the lease; one that has expired, but that nobody has taken over, lives again."""
@@ -115,6 +136,19 @@ class SQLiteStore:
         last: tuple[str, str] | None = ("", "")
         while last is not None:
             count, last = self._run(_forget_messages, limit, last)
+            total += count
+        return total
+
+    def purge_conversations(self, *, older_than: float) -> int:
+        """Forget users of whom nothing was committed for long; on the disk when it returns.
+
+        See :meth:`Store.purge_conversations <thea_core.types.Store.purge_conversations>`. What was committed before the
+        file noted the times of commits counts as committed when the file was migrated.
+        """
+        total = 0
+        last: str | None = ""
+        while last is not None:
+            count, last = self._run(self._forget_conversations, older_than, last)
             total += count
         return total
 
@@ -215,17 +249,22 @@ class SQLiteStore:
         return self._clock.now().timestamp()
 
     def _begin(
-        self, connection: Connection, user_id: str, owner: str, duration: float, message_id: str | None
+        self, connection: Connection, user_id: str, owner: str, duration: float, values: dict[str, str | None]
     ) -> Conversation | None:
+        message_id = values["message_id"]
         with Relaxed(connection):
             now = self._now()
-            context, version, session_id, deadline, fence, busy, pending, attempt, reply = connection.execute(
-                schema.READ, {"user_id": user_id, "message_id": message_id, "now": now}
+            context, version, session_id, deadline, fence, busy, pending, attempt, reply, place = connection.execute(
+                schema.READ, {**values, "now": now}
             ).fetchone()
             lease, again = None, 1
+            if reply is None and busy:
+                if place is None and values["waiting"] is not None:
+                    sqlite_queue.add(connection, now, user_id, owner, duration)
+                return None
+            if place is not None:
+                sqlite_queue.remove(connection, user_id, place)
             if reply is None:
-                if busy:
-                    return None
                 if message_id is None:
                     kept = (pending, attempt or 1)
                 else:
@@ -253,6 +292,14 @@ class SQLiteStore:
                 connection.execute(schema.DISOWN, {"user_id": change.lease.user_id, "expires": now})
             else:
                 _answer(connection, change, now)
+            if change.forget:
+                _forget_others(connection, change)
+            if change.events:
+                add_events(connection, change.lease.user_id, change.events, now)
+
+    def _change_places(self, connection: Connection, change: Callable[..., None], *arguments: Any) -> None:
+        with Relaxed(connection):
+            change(connection, self._now(), *arguments)
 
     def _claim(self, connection: Connection, owner: str, duration: float, limit: int) -> list[ExpiredSession]:
         with Relaxed(connection):
@@ -269,14 +316,27 @@ class SQLiteStore:
         ]
 
     def _forget_leases(self, connection: Connection, older_than: float) -> float:
-        """Forget leases that ended long ago, and return the limit of time that was meant."""
+        """Forget leases that ended long ago, and places; return the limit of time that was meant."""
         with Relaxed(connection):
-            limit = self._now() - older_than
+            now = self._now()
+            limit = now - older_than
+            sqlite_queue.forget_expired(connection, now)
             (fence,) = connection.execute(schema.OLD_LEASES, (limit,)).fetchone()
             if fence is not None:
                 connection.execute(schema.RAISE_FENCE, (fence,))
                 connection.execute(schema.FORGET_LEASES, (limit,))
         return limit
+
+    def _forget_conversations(self, connection: Connection, older_than: float, after: str) -> tuple[int, str | None]:
+        """Go through the next users; return how many were forgotten, and where to go on, if there is more."""
+        limit = self._now() - older_than
+        rows = connection.execute(schema.NEXT_CONVERSATIONS, (limit, after, _PURGE_ROWS)).fetchall()
+        old = [user_id for user_id, is_old in rows if is_old]
+        count = 0
+        if old:
+            with Transaction(connection):
+                count = sum(_forget_conversation(connection, user_id, limit, self._now()) for user_id in old)
+        return count, rows[-1][0] if len(rows) == _PURGE_ROWS else None
 
 
 def _read_key(connection: Connection) -> bytes:
@@ -301,6 +361,26 @@ def _forget_messages(
     return len(old), rows[-1][:2] if len(rows) == _PURGE_ROWS else None
 
 
+def _forget_conversation(connection: sqlite3.Connection, user_id: str, limit: float, now: float) -> bool:
+    """Forget the user, unless somebody has come meanwhile."""
+    row = connection.execute(schema.OLD_CONVERSATION, (user_id, limit, now)).fetchone()
+    if row is None:
+        return False
+    connection.execute(schema.RAISE_FENCE, row)
+    connection.execute(schema.REMOVE, (user_id,))
+    connection.execute(schema.DROP, (user_id,))
+    connection.execute(schema.FORGET_OTHERS, (user_id, None))
+    return True
+
+
+def _forget_others(connection: sqlite3.Connection, change: Commit) -> None:
+    """Forget what was known of the user before this commit: answers, attempts, events."""
+    user_id = change.lease.user_id
+    connection.execute(schema.FORGET_OTHERS, (user_id, change.message_id))
+    connection.execute(schema.DROP, (user_id,))
+    forget_events(connection, user_id)
+
+
 def _write(connection: sqlite3.Connection, change: Commit, now: float) -> None:
     timeout = change.session_timeout
     values = {
@@ -309,6 +389,7 @@ def _write(connection: sqlite3.Connection, change: Commit, now: float) -> None:
         "deadline": None if timeout is None or change.session_id is None else now + timeout,
         "context": change.context,
         "version": change.version,
+        "now": now,
     }
     cursor = connection.execute(schema.INSERT if change.version == 0 else schema.UPDATE, values)
     if cursor.rowcount != 1:
