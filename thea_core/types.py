@@ -331,8 +331,9 @@ class Commit(NamedTuple):
         message_id: the id that was handled; None where no message was (a save, an expiry).
         reply: what to return to whoever sends that id again, as JSON text.
         events: what plugins with durable delivery are to be told, in order; none where the store has no outbox.
-        forget: whether everything else of the user is removed too: the ids and replies of earlier messages, and the
-            events of earlier commits that are not delivered, parked ones included.
+        forget: whether everything else of the user is removed too: the ids and replies of earlier messages, what is
+            known of attempts at one, and all events of that user that are not delivered, parked ones and those that were
+            appended included; claims of them are lost. What this commit itself brings stays.
     """
 
     lease: Lease
@@ -370,8 +371,9 @@ class StoredEvent(NamedTuple):
         plugin, user_id: for whom, and of whom; ``""`` for an event that belongs to no user.
         hook, event_id, event: as in :class:`OutgoingEvent`.
         stored: when, aware, in UTC.
-        attempts: how many deliveries were begun.
-        due: when it is tried next, aware, in UTC; None where it is parked, or waits for another one before it.
+        attempts: how many deliveries were begun, since it was stored or came to be tried again by ``retry``.
+        due: when it is tried next, aware, in UTC, or when the claim of it ends; None where it is parked, or waits for
+            another one before it.
         error: what the last delivery failed with; None where none has.
         parked: whether it was set aside.
     """
@@ -420,8 +422,8 @@ class Outbox(Protocol):
     def claim(self, plugin: str, *, duration: float, limit: int) -> Sequence[ClaimedEvents]:
         """Claim, for ``duration`` seconds, the next events of up to ``limit`` users, longest due first.
 
-        Of a user it claims a few at once, but a single one where that was claimed before and not settled as
-        delivered. Users whose next event is claimed or not due yet are left out; a claim that was not settled ends by
+        Of a user it claims a few at once, but a single one where that was claimed before and not settled as delivered
+        (or as not tried). Users whose next event is claimed or not due yet are left out; a claim that was not settled ends by
         itself, and its first event has been tried once more.
         """
         ...
@@ -444,7 +446,9 @@ class Outbox(Protocol):
             park: the one after those has failed for good, and is set aside; those behind it go on.
             error: what it failed with.
 
-        With neither ``retry_in`` nor ``park`` the rest is due at once, and was not tried.
+        With neither ``retry_in`` nor ``park`` the rest is due at once, and was not tried: ``error`` means nothing then.
+        Where all of its events were delivered there is none after those. A claim that has ended by itself is settled
+        all the same, as long as nobody has claimed, retried or dropped any of what waits there since.
         """
         ...
 
@@ -460,15 +464,18 @@ class Outbox(Protocol):
     def retry(self, numbers: Sequence[int]) -> int:
         """Let events be tried at once, with no attempt counted: parked ones, and the first of a user that waits.
 
-        A parked one comes back in its old place. Unknown numbers, and those that are just being delivered, are
-        passed over; returns how many were not.
+        A parked one comes back in its old place; an event that it comes to stand before begins anew with its attempts.
+        Passed over are unknown numbers, events that wait behind another one, and all events of a plugin and user of
+        whom some are just being delivered; returns how many were not. Which is which is decided before the first is
+        changed. Durable when it returns.
         """
         ...
 
     def drop(self, numbers: Sequence[int]) -> int:
-        """Remove events for good; those that are just being delivered, and unknown ones, are passed over.
+        """Remove events for good, and return how many: parked ones, and those that wait.
 
-        Returns how many were removed.
+        Passed over are unknown numbers, and events that wait where some of the same plugin and user are just being
+        delivered. Where the first of a user goes, the next one is due at once. Durable when it returns.
         """
         ...
 
@@ -504,13 +511,17 @@ class Store(Protocol):
         in the queue waits for all who have one, and an owner who has (``queued``) for those of other owners that are
         older than its oldest one. An owner whose places have all expired gets a new one, at the end.
 
-        Where ``message_id`` was handled before, no lease is taken and the stored reply comes back. A ``queued`` call
-        that returns a conversation gives up the oldest place of its owner.
+        Where ``message_id`` was handled before, no lease is taken and the stored reply comes back, whoever waits. A
+        ``queued`` call that returns a conversation gives up the oldest place of its owner; one that returns None, and
+        whose owner had no place, has made one, for ``duration`` seconds.
         """
         ...
 
     def enqueue(self, user_id: str, *, owner: str, duration: float) -> None:
-        """Take a place at the end of the queue for that user's lease, for ``duration`` seconds."""
+        """Take a place at the end of the queue for that user's lease, for ``duration`` seconds.
+
+        An owner may have several. One that has expired is gone: it can be neither renewed nor given up.
+        """
         ...
 
     def dequeue(self, user_id: str, *, owner: str) -> None:
@@ -538,7 +549,10 @@ class Store(Protocol):
         ...
 
     def claim_expired(self, *, owner: str, duration: float, limit: int) -> Sequence[ExpiredSession]:
-        """Take the leases of up to ``limit`` users whose session has expired, longest expired first."""
+        """Take the leases of up to ``limit`` users whose session has expired, longest expired first.
+
+        Those who wait in a queue for such a lease do not keep it from that: there is an order among messages only.
+        """
         ...
 
     def purge_messages(self, *, older_than: float) -> int:
@@ -548,8 +562,10 @@ class Store(Protocol):
     def purge_conversations(self, *, older_than: float) -> int:
         """Forget users of whom nothing was committed for ``older_than`` seconds; return how many conversations.
 
-        Their contexts go, and the ids and replies of their messages. A user with a session under way is left alone,
-        and so is one whose lease is alive. Events that wait in the outbox stay.
+        Their contexts go, the ids and replies of their messages, and what is known of attempts at one. A user with a
+        session is left alone until that has been ended, and so is one whose lease is alive; and one without a
+        conversation, of whom only messages are known, is left to :meth:`purge_messages`. Events that wait in the outbox
+        stay. Durable when it returns.
         """
         ...
 
