@@ -110,10 +110,10 @@ class TestPutting:
         say(callbacks)
         assert outcomes(callbacks) == [("on_message", "ok")]
 
-    def test_delivery_must_be_one_of_the_two(self, callbacks: CallbackManager) -> None:
+    def test_delivery_must_be_one_of_the_three(self, callbacks: CallbackManager) -> None:
         shop = Shop()
         shop.delivery = "later"
-        with pytest.raises(RegistrationError, match="delivery is 'later'; it must be 'inline' or 'background'"):
+        with pytest.raises(RegistrationError, match="delivery is 'later'; it must be 'inline', 'background' or 'durable'"):
             plug(callbacks, shop)
 
     def test_a_call_that_is_put_while_the_runner_falls_asleep_wakes_it(self, callbacks: CallbackManager) -> None:

@@ -12,7 +12,7 @@ from tests.callbacks.background import PATIENCE, Shop, closed_afterwards, tell
 from tests.support import FakeClock
 from thea_core import CallbackManager, RegistrationError, hookimpl
 from thea_core.callbacks.binding import Origin
-from thea_core.callbacks.runtime import BACKGROUND, INLINE, PluginLimits, Runtime, declared
+from thea_core.callbacks.runtime import BACKGROUND, DURABLE, INLINE, PluginLimits, Runtime, declared
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ class TestDeclared:
     def test_a_plugin_that_says_nothing_is_called_in_the_call_on_any_thread(self) -> None:
         assert declared(Plain(), Origin("shop")) == (False, INLINE)
 
-    @pytest.mark.parametrize("delivery", [INLINE, BACKGROUND, None])
+    @pytest.mark.parametrize("delivery", [INLINE, BACKGROUND, DURABLE, None])
     def test_it_may_say_how_it_wants_its_events(self, delivery: str | None) -> None:
         plugin: Any = Plain()
         plugin.delivery = delivery
@@ -57,7 +57,8 @@ class TestDeclared:
         assert declared(plugin, Origin("shop")) == (True, INLINE)
 
     @pytest.mark.parametrize(
-        ("name", "value", "choices"), [("thread", "two", "'one'"), ("delivery", 1, "'inline' or 'background'")]
+        ("name", "value", "choices"),
+        [("thread", "two", "'one'"), ("delivery", 1, "'inline', 'background' or 'durable'")],
     )
     def test_anything_else_is_refused(self, name: str, value: object, choices: str) -> None:
         plugin = Plain()

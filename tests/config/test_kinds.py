@@ -97,7 +97,7 @@ def problems(**sections: Any) -> list[str]:
         ("plugins", "startup_timeout", {"priority": 1}, 'or "none" for no limit'),
         ("plugins", "enabled", ["startup_timeout"], "are keys of [plugins] and cannot be names"),
         ("plugins", "x", {"timeout": None}, 'or "none" for no limit'),
-        ("plugins", "x", {"delivery": "durable"}, "valid: background, inline"),
+        ("plugins", "x", {"delivery": "later"}, "valid: background, durable, inline"),
         ("plugins", "x", {"delivery": "backgroud"}, "did you mean: background?"),
         ("plugins", "x", {"queue_size": 0}, "a whole number from 1"),
         ("plugins", "x", {"flush_interval": "none"}, "a duration such as"),

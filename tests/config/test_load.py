@@ -75,13 +75,6 @@ def test_an_unknown_table_that_is_like_none_is_to_be_removed(tmp_path: Path) -> 
     assert "to do: remove qqq in line 1 of thea.toml" in text
 
 
-@pytest.mark.parametrize("text", ["[plugins.x]\nmax_attempts = 5"])
-def test_a_key_whose_feature_is_not_there_is_unknown(tmp_path: Path, text: str) -> None:
-    (problem,) = problems(tmp_path, text)
-    assert problem.startswith("thea.toml:2: ")
-    assert "is not a known key" in problem
-
-
 def test_a_table_that_is_a_value_is_told_without_the_value(tmp_path: Path) -> None:
     (text,) = problems(tmp_path, 'store = "postgresql://me:hunter2@host/db"\n')
     assert "hunter2" not in text

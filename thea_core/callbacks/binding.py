@@ -82,6 +82,7 @@ class Callback(NamedTuple):
         breaker: keeps it from being called while it fails again and again; None where it has none.
         ways: where it runs, if not simply in the call.
         queue: where its events wait; None where they are delivered in the call.
+        durable: whether its calls are made later, with events that come out of the store: then it is an event's.
     """
 
     hook: Hook
@@ -98,11 +99,22 @@ class Callback(NamedTuple):
     breaker: Breaker | None = None
     ways: Ways | None = None
     queue: EventQueue | None = None
+    durable: bool = False
 
     @property
     def queued(self) -> bool:
         """Whether its calls go to a queue: events do, where there is one."""
         return self.queue is not None and self.hook.kind is Kind.EVENT
+
+    @property
+    def deferred(self) -> bool:
+        """Whether its calls are made later, with written-down events: from a queue, or out of the store."""
+        return self.durable or self.queued
+
+    @property
+    def delivery(self) -> str:
+        """``"inline"``, ``"background"`` or ``"durable"``: how it is called."""
+        return "durable" if self.durable else "background" if self.queued else "inline"
 
     @property
     def threaded(self) -> bool:

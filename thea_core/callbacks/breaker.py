@@ -95,6 +95,11 @@ class Breaker:
         """Its state and the reason, as of one moment."""
         return self._shown
 
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`admit` would let a call through just now."""
+        return self._state == CLOSED or not self._refuses()
+
     def admit(self) -> int:
         """Return the ticket of a call; :data:`REFUSED` where it is to be skipped."""
         ticket = self._ticket  # read before the state: at worst it is one that counts no more

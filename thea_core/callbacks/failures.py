@@ -83,6 +83,16 @@ class FailureLog:
         whose = "local callback" if plugin == "local" else f"{'guard' if guard else 'plugin'} {plugin!r}, callback"
         self._report(f"{whose} {callback}", hook, error, "the transition is refused" if guard else _OTHERS, detail)
 
+    def report_lost(self, plugin: str, hook: str, error: BaseException) -> None:
+        """Log, in the same way, that an event for a plugin with durable delivery could not be stored."""
+        with self._lock:
+            self._by_plugin[plugin] += 1
+        self._report(f"storing an event for the plugin {plugin!r}", hook, error, "it will never get it")
+
+    def report_outbox(self, plugin: str, error: BaseException) -> None:
+        """Log, in the same way, that the outbox could not be read or changed for a plugin with durable delivery."""
+        self._report(f"the store's outbox, asked for the plugin {plugin!r},", "delivery", error, "it is tried again")
+
     def of_plugin(self, plugin: str) -> int:
         """Return how many failures of a plugin's callbacks were reported: what they raised, hung at, or returned."""
         with self._lock:

@@ -19,7 +19,9 @@ from thea_core.callbacks.binding import LOCAL, Callback, Origin, Place, bind, is
 from thea_core.callbacks.breaker import BreakerLimits
 from thea_core.callbacks.chain import ChainEntry, local_place, ordered
 from thea_core.callbacks.compiler import Chain, Support, compile_chain
+from thea_core.callbacks.couriers import POLL_SECONDS, Courier
 from thea_core.callbacks.deliveries import Deliveries
+from thea_core.callbacks.durable import Outlet
 from thea_core.callbacks.exiting import watch_exit
 from thea_core.callbacks.failures import FailureLog
 from thea_core.callbacks.firing import EventStep, drive_chain
@@ -41,6 +43,7 @@ from thea_core.types import BreakerState, Clock, SystemClock
 if TYPE_CHECKING:
     from thea_core.callbacks.queues import EventQueue
     from thea_core.callbacks.steps import Step
+    from thea_core.types import Outbox
 
 __all__ = ["CallbackManager"]
 
@@ -122,6 +125,8 @@ class CallbackManager:
             BreakerLimits(breaker_failures, breaker_seconds), self.clock, self._watch, self._tell_health
         )
         self._books = Deliveries(self._recorder, self.clock, self._health, self.contain)
+        self._outlet = Outlet(self.new_ways("store", _nothing, _nothing), self._failures)
+        self._poll: float | None = None  # how often couriers look for events; None while they do not run
         self._runtimes: WeakSet[Runtime] = WeakSet()  # also of plugins that are being switched off
         self._local = self._new_runtime(LOCAL, PluginLimits(), one=False)
         self._support = Support(
@@ -138,6 +143,7 @@ class CallbackManager:
             refuse_arguments=refuse_arguments,
             busy=self._busy,
             delivering=self.running_deliveries,
+            outlet=self._outlet,
         )
         self._publish()
         watch(self)
@@ -297,19 +303,24 @@ class CallbackManager:
     def flush(self, timeout: float = 5.0) -> int:
         """Deliver what is queued now, and let the plugins send it; return how many calls were left.
 
-        All queues are flushed side by side, under one deadline. Called by a plugin while its queue delivers to it, it
-        does not wait for that queue.
+        All queues are flushed side by side, under one deadline, and where couriers run, what is due in the store's
+        outbox is delivered; of a plugin for which that cannot be done, one call counts as left. Called by a plugin
+        while its queue or courier delivers to it, it does not wait for that one.
 
         Args:
             timeout: seconds in all.
         """
-        return self.begin_flush(timeout)()
+        end = time.monotonic() + timeout
+        couriers = [courier.begin_flush() for courier in self._couriers()]
+        left = self.begin_flush(timeout)()
+        return left + sum(not wait(end - time.monotonic()) for wait in couriers)
 
     def close(self, timeout: float = 5.0) -> int:
-        """Empty the queues, then stop the threads and event loops of callbacks; return how much was left.
+        """Stop the couriers, empty the queues, then stop the threads and event loops; return how much was left.
 
-        All queues are emptied side by side, and what is left in them when the time is up is dropped. What runs on the
-        event loops is cancelled. What is needed afterwards is started anew.
+        All queues are emptied side by side, and what is left in them when the time is up is dropped; what is left in
+        the store's outbox stays there. What runs on the event loops is cancelled. What is needed afterwards is started
+        anew, but for the couriers.
 
         Args:
             timeout: seconds in all.
@@ -318,12 +329,62 @@ class CallbackManager:
             How many calls were not delivered, and how many event loops did not stop.
         """
         end = time.monotonic() + timeout
+        couriers = self._end_couriers()
         flushes = [(queue, queue.begin_flush(timeout, everything=True)) for queue in self._queues()]
         left = sum(queue.end_drain(flush) for queue, flush in flushes)
+        for courier in couriers:
+            courier.join(end - time.monotonic())
         for runtime in self._all_runtimes():
             runtime.close()
+        self._outlet.close()
         self._watch.close()
         return left + self._loops.close(max(0.0, end - time.monotonic()))
+
+    # Durable delivery
+
+    @property
+    def durable_plugins(self) -> list[str]:
+        """The plugins in the chains whose events come out of the store, by name."""
+        with self._lock:
+            return sorted(name for name, each in self._plugins.items() if each.runtime.courier is not None)
+
+    def attach_outbox(self, outbox: Outbox) -> None:
+        """Store in ``outbox``, from now on, events for plugins with durable delivery that belong to no turn.
+
+        It is also where couriers find events. Without one such an event is lost, and logged.
+        """
+        self._outlet.outbox = outbox
+
+    def start_couriers(self, poll: float = POLL_SECONDS) -> None:
+        """Hand over what is in the outbox, to each plugin with durable delivery that is in the chains now or later.
+
+        Idempotent. In a forked child couriers go on by themselves at the next wake.
+
+        Args:
+            poll: seconds between two looks of a courier that nobody wakes.
+        """
+        with self._lock:
+            self._poll = poll
+        for courier in self._couriers():
+            courier.start(poll)
+
+    def wake_couriers(self) -> None:
+        """Let the couriers look for events, because there may be some; nothing where none runs. Never waits."""
+        if self._poll is not None:
+            for courier in self._couriers():
+                courier.wake()
+
+    def stop_couriers(self, timeout: float = 5.0) -> bool:
+        """Claim no more events; wait until the deliveries under way are settled. Return whether all have ended.
+
+        Whatever is not delivered stays in the outbox. Called within a delivery, it does not wait for that one.
+
+        Args:
+            timeout: seconds in all.
+        """
+        end = time.monotonic() + timeout
+        ended = [courier.join(end - time.monotonic()) for courier in self._end_couriers()]
+        return all(ended)
 
     # For the other parts of Thea
 
@@ -387,15 +448,23 @@ class CallbackManager:
                     self._health.restore(breaker)
             self._plugins = plugins
             self._publish()
+            poll = self._poll
+        if poll is not None:
+            self.start_couriers(poll)
 
     def withdraw_plugin(self, name: str) -> PluginBinding | None:
-        """Take the callbacks of a plugin out of the chains, in one step; calls under way keep theirs."""
+        """Take the callbacks of a plugin out of the chains, in one step; calls under way keep theirs.
+
+        Its courier claims no more; wait for that with :meth:`~thea_core.callbacks.couriers.Courier.join`.
+        """
         with self._lock:
             binding = self._plugins.pop(name, None)
             for breaker in binding.runtime.breakers if binding is not None else ():
                 self._health.dismiss(breaker)
             self._publish()
-            return binding
+        if binding is not None and binding.runtime.courier is not None:
+            binding.runtime.courier.end()
+        return binding
 
     def close_plugin(self, name: str, timeout: float) -> bool:
         """Stop the plugin's event loop, if it has one; whether it stopped in time."""
@@ -610,6 +679,7 @@ class CallbackManager:
         self._failures.after_fork_in_child()
         self._recorder.after_fork_in_child()
         self._loops.after_fork_in_child()
+        self._outlet.after_fork_in_child()
         self._watch.after_fork_in_child()
         self._health.after_fork_in_child()
         for runtime in list(self._runtimes):
@@ -633,10 +703,35 @@ class CallbackManager:
             books=self._books,
             new_breaker=partial(self._health.new_breaker, name),
             tell=self._health.tell_soon,
+            new_courier=self._new_courier,
         )
         with self._lock:
             self._runtimes.add(runtime)
         return runtime
+
+    def _new_courier(self, ways: Ways, limits: PluginLimits) -> Courier:
+        return Courier(
+            ways,
+            outlet=self._outlet,
+            clock=self.clock,
+            books=self._books,
+            failures=self._failures,
+            entropy=self._entropy,
+            max_attempts=limits.max_attempts,
+            flush_interval=limits.flush_interval,
+        )
+
+    def _couriers(self) -> list[Courier]:
+        found = (binding.runtime.courier for binding in list(self._plugins.values()))
+        return [courier for courier in found if courier is not None]
+
+    def _end_couriers(self) -> list[Courier]:
+        with self._lock:
+            self._poll = None
+        couriers = [runtime.courier for runtime in self._all_runtimes() if runtime.courier is not None]
+        for courier in couriers:
+            courier.end()
+        return couriers
 
     def _all_runtimes(self) -> list[Runtime]:
         with self._lock:  # a set that grows meanwhile cannot be read
@@ -696,6 +791,10 @@ class CallbackManager:
         if chain.hook.kind not in kinds:
             raise not_callable(self._hooks, name, *kinds)
         return chain
+
+
+def _nothing() -> None:
+    """Hear that threads hang, or do so no more, where none has a time limit."""
 
 
 class _Runs(dict[str, Callable[..., Any]]):

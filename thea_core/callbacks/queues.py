@@ -26,7 +26,7 @@ from thea_core.callbacks.runners import Bookkeeping, Making, Mark, QueuedCall, R
 from thea_core.errors import CallbackTimeoutError
 from thea_core.types import Clock
 
-__all__ = ["DEFAULT_SIZE", "EventQueue", "Flush"]
+__all__ = ["DEFAULT_SIZE", "EventQueue", "Flush", "flush_call"]
 
 DEFAULT_SIZE: Final = 2048
 """How many calls wait at most, if the operator does not say otherwise; OpenTelemetry's ``maxQueueSize``."""
@@ -390,10 +390,8 @@ class EventQueue:
         callback = self.on_flush
         if callback is None:
             return
-        names = callback.arguments.names
-        positional, named = ((seconds,), None) if callback.arguments.positional else ((), dict.fromkeys(names, seconds))
-        call = (callback, positional, named, (callback.hook,), copy_context())
-        self._making.make(runner, call, None if callback.timeout is None else seconds + _FLUSH_GRACE)
+        positional, named, limit = flush_call(callback, seconds)
+        self._making.make(runner, (callback, positional, named, (callback.hook,), copy_context()), limit)
 
     def _lose(self, runner: Runner, mark: Mark, late: CallbackTimeoutError) -> None:
         """Go on with another runner: the one that makes this call hangs. What it did is noted by its successor."""
@@ -407,3 +405,10 @@ class EventQueue:
 
     def _note_late(self, mark: Mark, late: CallbackTimeoutError) -> None:
         self._books.end(mark.callback, mark.ticket, mark.start, late)
+
+
+def flush_call(callback: Callback, seconds: float) -> tuple[tuple[Any, ...], dict[str, Any], float | None]:
+    """Return how an ``on_flush`` is called that has so many seconds: arguments by position, by name, and its limit."""
+    positional = (seconds,) if callback.arguments.positional else ()
+    named = {} if positional else dict.fromkeys(callback.arguments.names, seconds)
+    return positional, named, None if callback.timeout is None else seconds + _FLUSH_GRACE

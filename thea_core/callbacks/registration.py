@@ -128,16 +128,15 @@ def bind_plugin(
         if hook is not None:
             terms = terms._replace(rank=(*rank, number))
             callback = runtime.equip(_callback(hook, function, options, origin, terms))
-            if callback.queued and callback.wrapper:
-                raise _wrapped_queue(callback, origin)
+            if callback.deferred and callback.wrapper:
+                raise _wrapped_later(callback, origin)
             callbacks.append(callback)
     if not found:
         raise RegistrationError(
             f"{origin}: {plugin!r} implements no hook; mark its functions with @hookimpl (from thea_core)",
             plugin=origin.plugin,
         )
-    if runtime.queue is not None:
-        runtime.queue.on_flush = next((each for each in callbacks if each.hook.name == "on_flush"), None)
+    runtime.take(callbacks)
     return PluginBinding(origin.plugin, plugin, tuple(callbacks), runtime)
 
 
@@ -194,10 +193,11 @@ def _timeout(hook: Hook, own: float | EllipsisType | None, terms: Terms) -> floa
     return terms.default_timeout(hook.name) if isinstance(own, EllipsisType) else own
 
 
-def _wrapped_queue(callback: Callback, origin: Origin) -> RegistrationError:
+def _wrapped_later(callback: Callback, origin: Origin) -> RegistrationError:
+    goes = "wait in the store" if callback.durable else "go to a queue"
     return RegistrationError(
         f"{origin}: {callback.name} at {place_of(callback.function)} is a wrapper of the event {callback.hook}, and "
-        'the plugin\'s events go to a queue (delivery = "background"), where there is no chain to be wrapped\n'
+        f'the plugin\'s events {goes} (delivery = "{callback.delivery}"), where there is no chain to be wrapped\n'
         "  to do: remove wrapper=True, or let its events be delivered inline",
         plugin=origin.plugin,
     )

@@ -44,7 +44,7 @@ class Bookkeeping(Protocol):
         """Return a ticket, or REFUSED where the callback is not to be called now."""
         ...
 
-    def end(self, callback: Callback, ticket: int, start: int, error: BaseException | None) -> None:
+    def end(self, callback: Callback, ticket: int, start: int, error: BaseException | None) -> object:
         """Note how the delivery ended that began at ``start``, in nanoseconds of the clock."""
         ...
 

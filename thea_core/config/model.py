@@ -345,9 +345,10 @@ class PluginConfig(Section):
     delivery: str | None = field(
         default=None,
         metadata=_key(
-            Choice(example='"background"', choices=lambda: ("inline", "background")),
+            Choice(example='"background"', choices=lambda: ("inline", "background", "durable")),
             "How the plugin gets events: inline runs it in the call, background on a queue of its own, for which "
-            "nobody waits; without it, as the plugin's author chose.",
+            "nobody waits, durable out of the store, after the commit, at least once; without it, as the plugin's "
+            "author chose.",
         ),
     )
     required: bool = field(
@@ -375,6 +376,14 @@ class PluginConfig(Section):
         default=5.0,
         metadata=_key(
             Duration(example='"5s"'), "How often a plugin with a queue is told to send what it has gathered (on_flush)."
+        ),
+    )
+    max_attempts: int = field(
+        default=20,
+        metadata=_key(
+            Integer(example="20", low=1, high=1_000_000),
+            "After so many failed deliveries an event of a durable plugin is set aside; thea outbox shows and retries "
+            "those.",
         ),
     )
     settings: PluginSettings | None = field(

@@ -43,6 +43,7 @@ class Operator:
                 delivery=each.delivery,
                 queue_size=each.queue_size,
                 flush_interval=each.flush_interval,
+                max_attempts=each.max_attempts,
             )
             for name, each in self._config.plugins.entries.items()
         }

@@ -33,9 +33,10 @@ class PluginOptions:
         guard: whether its failures in transition hooks are vetoes; a guard is required, too.
         timeout: seconds that each of its callbacks may take; ``math.inf`` is no limit, None leaves what its author
             wrote, or else the default.
-        delivery: ``"inline"`` or ``"background"``; None leaves what its author chose.
+        delivery: ``"inline"``, ``"background"`` or ``"durable"``; None leaves what its author chose.
         queue_size: the most events that wait in its queue, if it has one.
         flush_interval: seconds between two calls of its ``on_flush``, if it has a queue.
+        max_attempts: after how many failed deliveries an event is set aside, if its delivery is durable.
     """
 
     priority: int | None = None
@@ -45,6 +46,7 @@ class PluginOptions:
     delivery: str | None = None
     queue_size: int = 2048
     flush_interval: float = 5.0
+    max_attempts: int = 20
 
 
 @dataclass(frozen=True, slots=True)

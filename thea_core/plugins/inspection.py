@@ -59,7 +59,8 @@ class HookInfo:
             where it could not be bound, for the hook is none of Thea's, or some callback does not fit.
         timeout: its limit in seconds; None where it runs for as long as it takes. Of a life-cycle hook it says nothing:
             for these the application has limits of its own.
-        delivery: ``"background"`` where a call only puts it on the plugin's queue, else ``"inline"``.
+        delivery: ``"background"`` where a call only puts it on the plugin's queue, ``"durable"`` where the event is
+            stored, and handed over afterwards; else ``"inline"``.
         is_async: whether it is asynchronous.
     """
 

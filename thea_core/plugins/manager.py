@@ -13,7 +13,7 @@ from thea_core.callbacks.steps import adrive, drive
 from thea_core.errors import PluginError, ReentrancyError, StoreUnavailableError, error_text
 from thea_core.plugins.entries import Entry, PluginInfo, PluginOptions, Sources, plan
 from thea_core.plugins.failures import Failures, log
-from thea_core.plugins.phases import Phases, SettingsSource, callbacks_of
+from thea_core.plugins.phases import Phases, SettingsSource, callbacks_of, is_durable
 from thea_core.plugins.registry import Registry
 from thea_core.plugins.waiting import Until, contained, inside_a_call
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from thea_core.types import Application, Store
 
 __all__ = ["PluginManager"]
+
+_STORE_METHODS = ("begin", "renew", "release", "commit", "load", "claim_expired", "purge_messages", "close")
 
 
 class PluginManager:
@@ -167,13 +169,13 @@ class PluginManager:
         """
         makers = [each for each in _alive(self._registry.entries) if callbacks_of(each, "create_store")]
         for entry in makers:
-            yield from self._attempt(entry, self._start(entry, app))
+            yield from self._attempt(entry, self._start(entry, app, with_store=False))
         failed: list[str] = []
         offers = [(each, entry) for entry in _alive(makers) for each in callbacks_of(entry, "create_store")]
         for callback, entry in sorted(offers, key=lambda offer: offer[0].place.key):
             making = self._callbacks.invoke(callback, self._startup_timeout, "[plugins] startup_timeout", url=url)
             store, error = yield from contained(making)
-            error = error or _store_problem(store)
+            error = error or _store_problem(store, durable=is_durable(entry))
             if error is not None:
                 failed.append(f"{entry.name} ({self._callbacks.contain(callback, error).error})")
             elif store is not None:
@@ -193,8 +195,8 @@ class PluginManager:
             GuardRequiredError, PluginError: as :meth:`load`.
         """
         for entry in _alive(self._registry.entries):
-            if entry not in self._registry.started:
-                yield from self._attempt(entry, self._start(entry, app))
+            begun = entry in self._registry.started
+            yield from self._attempt(entry, self._check_store(entry, app) if begun else self._start(entry, app))
         started = self._registry.started
         self._callbacks.publish_plugins(each.binding for each in started if each.binding is not None)
         for entry in started:
@@ -232,9 +234,20 @@ class PluginManager:
 
     # Starting
 
-    def _start(self, entry: Entry, app: Application) -> Steps[None]:
+    def _start(self, entry: Entry, app: Application, *, with_store: bool = True) -> Steps[None]:
+        if with_store and is_durable(entry):
+            self._phases.refuse_durable(entry, app.store)
         yield from self._phases.start(entry, app)
         self._registry.add_started(entry)
+
+    def _check_store(self, entry: Entry, app: Application) -> Steps[None]:
+        """Check what could not be checked when the plugin was started, for there was no store yet."""
+        try:
+            if is_durable(entry):
+                self._phases.refuse_durable(entry, app.store)
+        except PluginError:
+            yield from self._retire(entry, 0.0, self._deadline(self._startup_timeout or 5.0))
+            raise
 
     def _attempt(self, entry: Entry, phase: Steps[None]) -> Steps[None]:
         """Run one phase of one plugin; where it fails, leave the plugin out, or raise if it must not be left out."""
@@ -327,6 +340,9 @@ class PluginManager:
         if not ended and patience > 0:
             log(logging.WARNING, "calls are still under way while the plugin %r is shut down", entry.name)
         patience = max(0.0, patience - (start - left())) if ended else 0.0
+        if not (yield from self._phases.settle(entry, left() / 2)):
+            text = f"a delivery to the plugin {entry.name!r} is still under way; its event is delivered again"
+            self._failures.note_end(entry, text)
         undelivered = yield from self._phases.drain(entry, left() / 2)
         if undelivered:
             self._failures.note_end(
@@ -361,11 +377,17 @@ def _alive(entries: Iterable[Entry]) -> list[Entry]:
     return [each for each in entries if each.state == "stopped"]
 
 
-def _store_problem(store: Any) -> BaseException | None:
-    """Return why something that a ``create_store`` returned is no store; None where it is one, or None itself."""
-    needed = ("begin", "renew", "release", "commit", "load", "claim_expired", "purge_messages", "close")
+def _store_problem(store: Any, *, durable: bool) -> BaseException | None:
+    """Return why something that a ``create_store`` returned is no store; None where it is one, or None itself.
+
+    ``durable`` is whether the plugin wants its own events out of a store.
+    """
+    if store is None:
+        return None
     try:
-        missing = [name for name in needed if store is not None and not callable(getattr(store, name, None))]
+        missing = [name for name in _STORE_METHODS if not callable(getattr(store, name, None))]
+        if not missing and durable and getattr(store, "outbox", None) is None:
+            return TypeError('its delivery is "durable", and the store that it returned keeps no events for plugins')
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # it is a plugin's, and may do anything when it is asked

@@ -14,7 +14,7 @@ from thea_core.callbacks.binding import place_of
 from thea_core.callbacks.hooks import suggestion
 from thea_core.callbacks.runtime import PluginLimits
 from thea_core.callbacks.steps import drive
-from thea_core.errors import CallbackTimeoutError, PluginError, RegistrationError, error_text
+from thea_core.errors import CallbackTimeoutError, PluginError, PluginLoadError, RegistrationError, error_text
 from thea_core.markers import PROJECT
 from thea_core.plugins.compatibility import check
 from thea_core.plugins.entries import GIVEN, MODULES
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from thea_core.callbacks.registration import PluginBinding
     from thea_core.callbacks.steps import Steps
     from thea_core.plugins.entries import Entry
-    from thea_core.types import Application
+    from thea_core.types import Application, Store
 
-__all__ = ["Phases", "SettingsSource", "callbacks_of"]
+__all__ = ["Phases", "SettingsSource", "callbacks_of", "is_durable"]
 
 T = TypeVar("T")
 
@@ -136,6 +136,22 @@ class Phases:
                 self._check_states(callback)
             return binding
 
+    def refuse_durable(self, entry: Entry, store: Store) -> None:
+        """Refuse a plugin whose events are to come out of a store that keeps none.
+
+        Raises:
+            PluginLoadError: it is so.
+        """
+        if not is_durable(entry) or getattr(store, "outbox", None) is not None:
+            return
+        said = f"[plugins.{entry.name}]" if entry.options.delivery else "its author"
+        raise PluginLoadError(
+            f"plugin {entry.name!r} ({entry.candidate.origin}) cannot be started: {said} asks for the delivery "
+            f'"durable", and the store ({type(store).__qualname__}) keeps no events for plugins. Choose another '
+            f'delivery: [plugins.{entry.name}] delivery = "background" or "inline"; or another store: [store] url',
+            plugin=entry.name,
+        )
+
     def start(self, entry: Entry, app: Application) -> Steps[None]:
         """Return steps that call the plugin's ``on_startup``.
 
@@ -175,6 +191,20 @@ class Phases:
         """Return steps that deliver what waits on the queues of plugins, side by side."""
         if any(queue.waiting for queue in map(_queue_of, entries) if queue is not None):
             yield OnThread(lambda: self._callbacks.flush(timeout), timeout + _GRACE, "thea-closing")
+
+    def settle(self, entry: Entry, timeout: float) -> Steps[bool]:
+        """Return steps that let the plugin's courier finish its delivery; they tell whether it has.
+
+        What it does not deliver stays in the store.
+        """
+        courier = None if entry.binding is None else entry.binding.runtime.courier
+        if courier is None:
+            return True
+        courier.end()
+        if courier.join(0.0):
+            return True
+        outcome = yield OnThread(lambda: courier.join(timeout), timeout + _GRACE, f"thea-{entry.name}-end")
+        return outcome is not None and outcome[0] is True
 
     def drain(self, entry: Entry, timeout: float) -> Steps[int]:
         """Return steps that deliver what waits on the plugin's queue, and drop the rest; they tell how much that is."""
@@ -233,7 +263,11 @@ class Phases:
             priority=entry.options.priority,
             guard=entry.options.guard,
             limits=PluginLimits(
-                entry.options.timeout, entry.options.delivery, entry.options.queue_size, entry.options.flush_interval
+                entry.options.timeout,
+                entry.options.delivery,
+                entry.options.queue_size,
+                entry.options.flush_interval,
+                entry.options.max_attempts,
             ),
         )
 
@@ -249,6 +283,11 @@ class Phases:
 
 def _queue_of(entry: Entry) -> EventQueue | None:
     return None if entry.binding is None else entry.binding.runtime.queue
+
+
+def is_durable(entry: Entry) -> bool:
+    """Whether events for the plugin come out of the store."""
+    return entry.binding is not None and entry.binding.runtime.courier is not None
 
 
 def callbacks_of(entry: Entry, hook: str) -> list[Callback]:

@@ -144,7 +144,7 @@ def _bound(candidate: Candidate, plugin: object, hooks: list[dict[str, Any]], co
             each |= {
                 "kind": callback.hook.kind.name.lower(),
                 "timeout": callback.timeout,
-                "delivery": "background" if callback.queued else "inline",
+                "delivery": callback.delivery,
                 "is_async": callback.is_async,
             }
     return {
