@@ -113,7 +113,9 @@ class TestPutting:
     def test_delivery_must_be_one_of_the_three(self, callbacks: CallbackManager) -> None:
         shop = Shop()
         shop.delivery = "later"
-        with pytest.raises(RegistrationError, match="delivery is 'later'; it must be 'inline', 'background' or 'durable'"):
+        with pytest.raises(
+            RegistrationError, match="delivery is 'later'; it must be 'inline', 'background' or 'durable'"
+        ):
             plug(callbacks, shop)
 
     def test_a_call_that_is_put_while_the_runner_falls_asleep_wakes_it(self, callbacks: CallbackManager) -> None:
