@@ -321,6 +321,98 @@ class TestStore:
             thea.handle_request("ana", "hola")
 
 
+class Ledger:
+    """Wants to hear of every message, durably."""
+
+    delivery = "durable"
+
+    def __init__(self):
+        self.heard = []
+        self.told = threading.Semaphore(0)
+
+    @hookimpl
+    def on_message(self, message):
+        self.heard.append(message)
+        self.told.release()
+
+    @hookimpl
+    def on_session_timeout(self, session_id):
+        self.heard.append(session_id)
+        self.told.release()
+
+
+class TestDurableDelivery:
+    def test_events_are_handed_over_after_the_commit(self):
+        ledger = Ledger()
+        with Thea(MEMORY, plugins=[ledger]) as thea:
+            thea.handle_request("ana", "hello")
+            assert ledger.told.acquire(timeout=20)
+            thea.callbacks.trigger(
+                "on_message", user_id="ana", message="by itself", timestamp=thea.callbacks.clock.now()
+            )
+            assert ledger.told.acquire(timeout=20)
+            thea.callbacks.flush()
+            assert not thea.store.outbox.list()
+        assert ledger.heard == ["hello", "by itself"]
+
+    def test_the_end_of_a_session_is_one_of_them(self):
+        ledger, clock = Ledger(), FakeClock()
+        with Thea(MEMORY, plugins=[ledger], clock=clock) as thea:
+            session_id = thea.handle_request("ana", "hello").session_id
+            clock.advance(1800)
+            thea.sessions.sweep()
+            assert ledger.told.acquire(timeout=20)
+            assert ledger.told.acquire(timeout=20)
+        assert ledger.heard == ["hello", session_id]
+
+    def test_what_was_not_handed_over_waits_for_another_process(self, elsewhere):
+        first, second = Ledger(), Ledger()
+        with Thea(plugins=[first], worker=False) as thea:
+            thea.handle_request("ana", "hello")
+        assert not first.heard
+        with Thea(plugins=[second]):
+            assert second.told.acquire(timeout=20)
+        assert second.heard == ["hello"]
+
+    def test_without_a_worker_no_session_is_ended_by_itself(self):
+        with Thea(MEMORY, worker=False) as thea:
+            thea.handle_request("ana", "hello")
+            assert "thea-sweeper" not in {each.name for each in threading.enumerate()}
+
+    def test_closing_waits_for_the_delivery_under_way_and_settles_it(self, elsewhere):
+        begun, go_on = threading.Event(), threading.Event()
+
+        class Slow:
+            delivery = "durable"
+
+            @hookimpl
+            def on_message(self):
+                begun.set()
+                assert go_on.wait(20)
+
+        thea = Thea(plugins=[Slow()])
+        thea.start()
+        thea.handle_request("ana", "hello")
+        assert begun.wait(20)
+        closing = threading.Thread(target=thea.close, kwargs={"timeout": 20})
+        closing.start()
+        go_on.set()
+        closing.join(20)
+        with Thea(worker=False) as thea:
+            assert not thea.store.outbox.list()
+
+    def test_a_store_without_an_outbox_leaves_the_plugin_out(self, caplog):
+        class Bare(MemoryStore):
+            outbox = None
+
+        ledger = Ledger()
+        with Thea(store=Bare(clock=FakeClock()), plugins=[ledger]) as thea:
+            assert thea.handle_request("ana", "hello").ok
+            assert [each.state for each in thea.plugins] == ["failed"]
+        assert "outbox" in caplog.text
+        assert not ledger.heard
+
+
 class TestBeforeAndAfter:
     @pytest.mark.parametrize("part", ["store", "router", "contexts", "sessions"])
     def test_a_part_that_comes_with_the_start_is_not_there_before(self, part):

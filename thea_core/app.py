@@ -235,8 +235,9 @@ class Thea:
     def close(self, timeout: float = 5.0) -> None:
         """Bring everything to its end, under one deadline. Idempotent; what fails meanwhile is logged.
 
-        New messages are refused, and those under way get half of the time. Then the sweeper is stopped, the plugins are
-        shut down, the last one first, event loops are stopped, and store and record are closed.
+        New messages are refused, and those under way get half of the time. Then the sweeper is stopped, and durable
+        events are handed over no more: what is under way gets half of the rest, and what waits stays in the store. The
+        plugins are shut down, the last one first, event loops are stopped, and store and record are closed.
 
         Args:
             timeout: seconds in all.
@@ -324,9 +325,12 @@ class Thea:
         if self._store is None:
             self._store = yield from self._open_store(self.config.store.url)
         self._router = _router(self.config, self.fsm, self._store)
+        if self._store.outbox is not None:
+            self.callbacks.attach_outbox(self._store.outbox)
         yield from self.plugins.start(self)
         if self._worker:
             self._router.sessions.start()
+            self.callbacks.start_couriers()
         else:
             self._router.sessions.stop()
 
@@ -358,6 +362,7 @@ class Thea:
                 _log("messages are still being handled while the application is closed")
             if self._router is not None:
                 yield from self._end("the sweeper", self._router.close, left)
+            yield from self._end("a delivery", self.callbacks.stop_couriers, lambda: left() / 2)
             yield from self.plugins.shutdown(left())
             yield from self._end("an event loop", lambda rest: self.callbacks.close(rest) == 0, left)
             if self._store is not None and self._given_store is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from tests.support import FakeClock
-from thea_core import AgentReply, CallbackManager, Context, FSMEngine, IntentMatch, Reply, Turn
+from thea_core import AgentReply, CallbackManager, Context, FSMEngine, IntentMatch, Outbox, Reply, Turn
 from thea_core.conversation.router import CoreRouter
 from thea_core.storage.memory import MemoryStore
 from thea_core.types import Store
@@ -136,6 +136,12 @@ class World:
         self.router = CoreRouter(self.fsm, store=self.store, clock=self.clock, **options)
         self.events = Notebook(self.callbacks)
         World.open.append(self)
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where events wait for plugins with durable delivery."""
+        assert self.store.outbox is not None
+        return self.store.outbox
 
     def agent(self, name: str, function: Callable[[str, Context, Turn], Any], intents: Iterable[str] = ()) -> None:
         """Register an agent for the intent of its name, which is detected where a message begins with it."""

@@ -72,7 +72,10 @@ class ContextManager:
         drive(self._save(user_id, context))
 
     def clear(self, user_id: str) -> None:
-        """Forget the user's context and session. After a clear in a turn, later saves of that turn are dropped too."""
+        """Forget everything of the user: context, session, replies, and events that durable plugins were not told yet.
+
+        After a clear in a turn, later saves of that turn are dropped too; that turn's own reply and events are kept.
+        """
         drive(self._clear(user_id))
 
     def aload(self, user_id: str) -> Coroutine[Any, Any, Context]:
@@ -115,7 +118,7 @@ class ContextManager:
         if work is not None and work.user_id == user_id:
             work.clear()
             return
-        yield from self._write(user_id, lambda read: _commit(read, None, None), within=work)
+        yield from self._write(user_id, lambda read: _commit(read, None, None)._replace(forget=True), within=work)
 
     def _write(self, user_id: str, change: Callable[[Conversation], Commit], *, within: Work | None) -> Steps[None]:
         patience = None if within is None else self._keeper.patience

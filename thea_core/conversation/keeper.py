@@ -38,6 +38,7 @@ class Keeper:
         clock: measures how old leases are.
         entropy: gives random bytes, for the name under which leases are held.
         patience: seconds that somebody waits who has a conversation already.
+        wake: called after each commit that has brought events for plugins with durable delivery.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Keeper:
         clock: Clock | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
         patience: float = 10.0,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
+        self._wake = wake
         self.patience = patience
         self.entropy = entropy
-        self.leases = LeaseKeeper(store, clock or SystemClock())
+        self.leases = LeaseKeeper(store, clock or SystemClock(), lambda: self.owner)
         self._locks = Locks()
         self._workers = Workers("store", _STORE_THREADS) if store.blocking else None
         self._guard = threading.Lock()
@@ -83,13 +86,18 @@ class Keeper:
             ConversationBusyError: others held it for longer than ``patience`` seconds; or for 10 seconds where a
                 synchronous call blocks the thread of an event loop, on which the holder may be waiting too.
         """
+        place = _Place(self, user_id)
         until = None if patience is None else time.monotonic() + patience
-        if not (yield from self._locks.take(user_id, patience)):
-            raise _busy()
         try:
-            conversation = yield from self._begin(user_id, message_id, until)
+            if not (yield from self._locks.take(user_id, patience, place.take)):
+                raise _busy()
+            try:
+                conversation = yield from self._begin(user_id, message_id, until, place)
+            except BaseException:
+                self._locks.give_back(user_id)
+                raise
         except BaseException:
-            self._locks.give_back(user_id)
+            place.give_up()
             raise
         if conversation.lease is None:
             self._locks.give_back(user_id)
@@ -101,6 +109,8 @@ class Keeper:
         """Return steps that write ``change`` and so end the lease; :meth:`unlock` is still to be called."""
         yield from self.call(lambda: self.store.commit(change))
         self.leases.discard(change.lease)
+        if change.events:
+            self._wake()
 
     def release(self, lease: Lease) -> None:
         """Give a lease back without a commit, in the calling thread. A store that fails here is logged only."""
@@ -119,29 +129,70 @@ class Keeper:
         self._guard = threading.Lock()
         self._owner = None
 
-    def _begin(self, user_id: str, message_id: str | None, until: float | None) -> Steps[Conversation]:
+    def _begin(self, user_id: str, message_id: str | None, until: float | None, place: _Place) -> Steps[Conversation]:
         begin = _Begin(self.store, user_id, self.owner, message_id)
         try:
+            begin.queued = place.taken
             while (conversation := (yield from self.call(begin))) is None:
                 _check_patience(until)
+                if not place.taken:
+                    yield from place.take()
+                    begin.queued = True
                 yield PauseStep(_PAUSE)
         except BaseException:
             begin.give_up()
             raise
+        place.used()
         return conversation  # type: ignore[no-any-return]
+
+
+class _Place:
+    """A place in the store's queue for a user's lease, kept alive while its holder waits, in this process or for others.
+
+    Places of one owner are alike: whoever has this process's lock uses the oldest.
+    """
+
+    def __init__(self, keeper: Keeper, user_id: str) -> None:
+        self._keeper = keeper
+        self._user_id = user_id
+        self.taken = False
+
+    def take(self) -> Steps[None]:
+        """Return steps that take it."""
+        store, owner = self._keeper.store, self._keeper.owner
+        self.taken = True  # before it is so: who is interrupted meanwhile gives it up
+        self._keeper.leases.add_place()
+        yield from self._keeper.call(lambda: store.enqueue(self._user_id, owner=owner, duration=LEASE_SECONDS))
+
+    def used(self) -> None:
+        """Note that the store has taken it back, together with giving the lease."""
+        if self.taken:
+            self.taken = False
+            self._keeper.leases.discard_place()
+
+    def give_up(self) -> None:
+        """Leave the queue, in the calling thread. A store that fails here is logged only: the place ends by itself."""
+        if not self.taken:
+            return
+        self.used()
+        try:
+            self._keeper.store.dequeue(self._user_id, owner=self._keeper.owner)
+        except Exception as error:  # whatever a plugin's store raises
+            logger.warning("a place in a queue could not be given up; it ends by itself: %s", short_text(error))
 
 
 class _Begin:
     """Takes a lease, perhaps on another thread; one that comes when nobody waits for it any more is given back."""
 
     def __init__(self, store: Store, user_id: str, owner: str, message_id: str | None) -> None:
+        self.queued = False
         self._begin = partial(store.begin, user_id, owner=owner, duration=LEASE_SECONDS, message_id=message_id)
         self._release = store.release
         self._lease: Lease | None = None
         self._given_up = False
 
     def __call__(self) -> Conversation | None:
-        conversation = self._begin()
+        conversation = self._begin(queued=self.queued)
         if conversation is not None:
             self._lease = conversation.lease
         if self._given_up:

@@ -29,14 +29,24 @@ class LeaseKeeper:
 
     The thread is started at the first lease. It looks at what is held every sixth of a lease's life, so that a turn,
     which is nearly always shorter than that, wakes nobody; it ends when it finds nothing twice, or when the keeper is
-    gone. A lease that was lost is forgotten: its turn learns it at its commit.
+    gone. A lease that was lost is forgotten: its turn learns it at its commit. So are the places of those who wait for a
+    lease in the store's queue: they live as long as a lease.
+
+    Args:
+        store: where the leases are.
+        clock: measures their age.
+        owner: tells whose places are renewed.
 
     Attributes:
         before_looking: a weak reference to what the thread calls before it looks; gives None where nothing is called.
     """
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    _places: int
+    _places_since: int  # when the oldest of them that was not renewed was taken, or all were
+
+    def __init__(self, store: Store, clock: Clock, owner: Callable[[], str] = str) -> None:
         self._store = store
+        self._owner = owner
         self._now = clock.monotonic_ns
         self.before_looking: Callable[[], Callable[[], None] | None] = lambda: None
         self._fresh()
@@ -52,8 +62,22 @@ class LeaseKeeper:
         """Renew ``lease`` no more."""
         self._held.pop(lease, None)
 
+    def add_place(self) -> None:
+        """Renew the owner's places from now on; to be called for each of them."""
+        with self._guard:
+            if not self._places:
+                self._places_since = self._now()
+            self._places += 1
+        if self._thread is None:
+            self._start()
+
+    def discard_place(self) -> None:
+        """Note that there is one place less."""
+        with self._guard:
+            self._places = max(0, self._places - 1)  # a fork forgets the parent's
+
     def renew_due(self) -> int:
-        """Renew what has not been renewed for a third of its life; return how many leases are held."""
+        """Renew what has not been renewed for a third of its life; return how many leases and places are held."""
         prepare = self.before_looking()
         if prepare is not None:
             prepare()
@@ -61,7 +85,9 @@ class LeaseKeeper:
         for lease, since in list(self._held.items()):
             if now - since >= _RENEW_NS:
                 self._renew(lease, now)
-        return len(self._held)
+        if self._places and now - self._places_since >= _RENEW_NS:
+            self._renew_places(now)
+        return len(self._held) + self._places
 
     def stop(self) -> None:
         """Let the thread end soon; a later lease starts another."""
@@ -74,6 +100,8 @@ class LeaseKeeper:
     def _fresh(self) -> None:
         self._guard = threading.Lock()
         self._held: dict[Lease, int] = {}
+        self._places = 0
+        self._places_since = 0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -90,10 +118,10 @@ class LeaseKeeper:
     def _end(self) -> bool:
         """Let the thread end, unless a lease has come in the meantime."""
         with self._guard:
-            if self._held and not self._stop.is_set():
+            if (self._held or self._places) and not self._stop.is_set():
                 return False
             self._thread = None
-        if self._held:  # added after the look above, by somebody who still saw the thread
+        if self._held or self._places:  # added after the look above, by somebody who still saw the thread
             self._start()
         return True
 
@@ -107,6 +135,13 @@ class LeaseKeeper:
             logger.warning("a lease could not be renewed; it is tried again: %s", short_text(error))
             return
         self.discard(lease)
+
+    def _renew_places(self, now: int) -> None:
+        try:
+            self._store.renew_places(owner=self._owner(), duration=LEASE_SECONDS)
+            self._places_since = now
+        except Exception as error:  # as above
+            logger.warning("places in queues could not be renewed; it is tried again: %s", short_text(error))
 
 
 def _work(keeper: weakref.ref[LeaseKeeper], stop: threading.Event) -> None:

@@ -109,7 +109,7 @@ class CoreRouter:
         self._max_message = max_message
         self.store = store if store is not None else _memory_store(self._clock, entropy)
         definition = fsm_engine.definition
-        keeper = Keeper(self.store, clock=self._clock, entropy=entropy)
+        keeper = Keeper(self.store, clock=self._clock, entropy=entropy, wake=callbacks.wake_couriers)
         self.contexts = ContextManager(self.store, keeper=keeper, initial=definition.initial, states=definition.states)
         self.sessions = SessionManager(
             self.store,

@@ -188,13 +188,11 @@ class SessionManager:
         if own is not None:
             return own
         with (yield from self._hold(user_id)) as (read, lease):
-            context = read.context
-            session_id = read.session_id
-            if session_id is not None and read.session_expired:
-                context = yield from self._told(ExpiredSession(lease, session_id, read.context, read.version))
-                session_id = None
-            session_id = session_id or self.new_id(read, user_id, self._keeper.entropy(12).hex())
-            yield from self._keeper.commit(Commit(lease, read.version, context, session_id, self.timeout))
+            change = Commit(lease, read.version, read.context, read.session_id)
+            if read.session_id is not None and read.session_expired:
+                change = yield from self._told(ExpiredSession(lease, read.session_id, read.context, read.version))
+            session_id = change.session_id or self.new_id(read, user_id, self._keeper.entropy(12).hex())
+            yield from self._keeper.commit(change._replace(session_id=session_id, session_timeout=self.timeout))
             return session_id
 
     def _renew(self, user_id: str) -> Steps[bool]:
@@ -278,17 +276,18 @@ class SessionManager:
         return ended
 
     def _end(self, expired: ExpiredSession) -> Steps[None]:
-        context = yield from self._told(expired)
-        yield from self._keeper.commit(Commit(expired.lease, expired.version, context, None))
+        yield from self._keeper.commit((yield from self._told(expired)))
 
-    def _told(self, expired: ExpiredSession) -> Steps[str | None]:
-        """Tell that a session has ended; return the context, reset, with what callbacks have saved."""
+    def _told(self, expired: ExpiredSession) -> Steps[Commit]:
+        """Tell that a session has ended; return what is to be committed: the context, reset, with what was saved."""
         user_id = expired.lease.user_id
         context = load_context(expired.context, user_id, self._initial)
         work = Work(self._store, user_id, expired.session_id, context)
         with Scope(self._keeper, work):  # a message that is handled in here would wait for itself
             yield from self.tell_end(user_id, expired.session_id)
-        return self._text_after(expired, work)
+            events = work.gathered.close()
+        text = self._text_after(expired, work)
+        return Commit(expired.lease, expired.version, text, None, events=events, forget=work.cleared)
 
     def _text_after(self, expired: ExpiredSession, work: Work) -> str | None:
         if work.cleared or (expired.context is None and not work.has_saved):

@@ -94,6 +94,7 @@ class RunningTurn:
         self._message_id = request.message_id or parts.keeper.entropy(16).hex()
         self._initial = parts.fsm.definition.initial
         self._owned: dict[str, Any] = {}
+        self._forget = False
         self._failing: str | None = None  # the agent whose failure ends the turn
         self.outside: BaseException | None = None
         self.given_up = False
@@ -153,6 +154,7 @@ class RunningTurn:
         said, context, text = yield from self._handle()
         session_id: str | None = self._session_id
         if self._work.cleared:
+            self._forget = True
             context, text, session_id = load_context(None, self._user_id, self._initial), None, None
         message_id = self._request.message_id
         change = Commit(
@@ -163,6 +165,8 @@ class RunningTurn:
             session_timeout=self._parts.sessions.timeout,
             message_id=message_id,
             reply=None if message_id is None else json.dumps({**said._asdict(), "session_id": self._session_id}),
+            events=self._work.gathered.close(),
+            forget=self._forget,
         )
         try:
             yield from self._parts.keeper.commit(change)
@@ -177,7 +181,7 @@ class RunningTurn:
             return
         yield from self._parts.sessions.tell_end(self._user_id, read.session_id)
         if self._work.cleared:
-            self._work.cleared = False
+            self._work.cleared, self._forget = False, True
             self._loaded, self._loaded_text = load_context(None, self._user_id, self._initial), None
         elif read.context is not None or self._work.has_saved:
             self._restart(self._work.adopt(dict(self._loaded)))
@@ -220,6 +224,7 @@ class RunningTurn:
         # Why a guard failed stands in the log; a user need not know it, and perhaps must not.
         text = "" if isinstance(veto, GuardUnavailableError) else error_text(veto)
         self._work.cleared = False  # a clear is undone like everything else
+        self._work.gathered.drop("on_state_change")  # and so are the states
         text = text if text.strip() else self._parts.texts["refusal"]
         return _Said(text, ok=False), self._loaded, self._loaded_text
 

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from thea_core.callbacks import flow
+from thea_core.callbacks.durable import Gathered, gathered
 from thea_core.callbacks.occurrences import turn_occurrences
 from thea_core.conversation.events import TurnOccurrences
 from thea_core.errors import ContextError, StoreSchemaError
@@ -34,11 +35,23 @@ class Work:
         user_id: whose conversation it is.
         session_id: the session under way.
         context: as it stands after the last thing that was done whole.
-        cleared: whether somebody asked for the context to be forgotten.
+        cleared: whether somebody asked for the user to be forgotten.
+        gathered: the events for plugins with durable delivery, which join the commit.
         alive: False once it has ended: a task that outlives it is on its own.
     """
 
-    __slots__ = ("_failing", "_saved", "_saved_late", "alive", "cleared", "context", "session_id", "store", "user_id")
+    __slots__ = (
+        "_failing",
+        "_saved",
+        "_saved_late",
+        "alive",
+        "cleared",
+        "context",
+        "gathered",
+        "session_id",
+        "store",
+        "user_id",
+    )
 
     def __init__(
         self,
@@ -53,6 +66,7 @@ class Work:
         self.session_id = session_id
         self.context = context
         self.cleared = False
+        self.gathered = Gathered(user_id)
         self.alive = True
         self._saved: Context | None = None
         self._saved_late = False  # by an error callback: what has failed does not take it along
@@ -122,14 +136,17 @@ class Scope:
 
     def __enter__(self) -> None:
         self._frame = flow.enter(self._key)
-        self._outer = running_work.get(), turn_occurrences.get()
+        self._outer = running_work.get(), turn_occurrences.get(), gathered.get()
         running_work.set(self._work)
+        gathered.set(self._work.gathered)
         if self._occurrences is not None:
             turn_occurrences.set(self._occurrences)
 
     def __exit__(self, *exc_info: object) -> None:
         self._work.alive = False
+        self._work.gathered.close()
         running_work.set(self._outer[0])
+        gathered.set(self._outer[2])
         if self._occurrences is not None:
             self._occurrences.alive = False
             turn_occurrences.set(self._outer[1])
