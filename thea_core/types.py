@@ -560,12 +560,12 @@ class Store(Protocol):
         ...
 
     def purge_conversations(self, *, older_than: float) -> int:
-        """Forget users of whom nothing was committed for ``older_than`` seconds; return how many conversations.
+        """Forget users who did nothing for ``older_than`` seconds; return how many conversations.
 
-        Their contexts go, the ids and replies of their messages, and what is known of attempts at one. A user with a
-        session is left alone until that has been ended, and so is one whose lease is alive; and one without a
-        conversation, of whom only messages are known, is left to :meth:`purge_messages`. Events that wait in the outbox
-        stay. Durable when it returns.
+        What counts is the last commit with a message id or a session timeout, or else the first one of the
+        conversation: the end of a session is nothing that a user does. Contexts go, and the ids and replies of
+        messages. A user with a session under way is left alone, and so is one whose lease is alive. Events that wait in
+        the outbox stay.
         """
         ...
 
