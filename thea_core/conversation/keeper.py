@@ -87,23 +87,11 @@ class Keeper:
                 synchronous call blocks the thread of an event loop, on which the holder may be waiting too.
         """
         place = _Place(self, user_id)
-        until = None if patience is None else time.monotonic() + patience
         try:
-            if not (yield from self._locks.take(user_id, patience, place.take)):
-                raise _busy()
-            try:
-                conversation = yield from self._begin(user_id, message_id, until, place)
-            except BaseException:
-                self._locks.give_back(user_id)
-                raise
+            return (yield from self._take(user_id, message_id, patience, place))
         except BaseException:
             place.give_up()
             raise
-        if conversation.lease is None:
-            self._locks.give_back(user_id)
-        else:
-            self.leases.add(conversation.lease)
-        return conversation
 
     def commit(self, change: Commit) -> Steps[None]:
         """Return steps that write ``change`` and so end the lease; :meth:`unlock` is still to be called."""
@@ -129,6 +117,21 @@ class Keeper:
         self._guard = threading.Lock()
         self._owner = None
 
+    def _take(self, user_id: str, message_id: str | None, patience: float | None, place: _Place) -> Steps[Conversation]:
+        until = None if patience is None else time.monotonic() + patience
+        if not (yield from self._locks.take(user_id, patience, place.take)):
+            raise _busy()
+        try:
+            conversation = yield from self._begin(user_id, message_id, until, place)
+        except BaseException:
+            self._locks.give_back(user_id)
+            raise
+        if conversation.lease is None:
+            self._locks.give_back(user_id)
+        else:
+            self.leases.add(conversation.lease)
+        return conversation
+
     def _begin(self, user_id: str, message_id: str | None, until: float | None, place: _Place) -> Steps[Conversation]:
         begin = _Begin(self.store, user_id, self.owner, message_id)
         try:
@@ -147,9 +150,9 @@ class Keeper:
 
 
 class _Place:
-    """A place in the store's queue for a user's lease, kept alive while its holder waits, in this process or for others.
+    """A place in the store's queue for a user's lease, kept alive while its holder waits: here, or for other processes.
 
-    Places of one owner are alike: whoever has this process's lock uses the oldest.
+    Places of one owner are alike: whoever has the lock of the process uses the oldest.
     """
 
     def __init__(self, keeper: Keeper, user_id: str) -> None:

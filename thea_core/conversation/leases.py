@@ -29,8 +29,8 @@ class LeaseKeeper:
 
     The thread is started at the first lease. It looks at what is held every sixth of a lease's life, so that a turn,
     which is nearly always shorter than that, wakes nobody; it ends when it finds nothing twice, or when the keeper is
-    gone. A lease that was lost is forgotten: its turn learns it at its commit. So are the places of those who wait for a
-    lease in the store's queue: they live as long as a lease.
+    gone. A lease that was lost is forgotten: its turn learns it at its commit. The places of those who wait in the
+    store's queue live as long as a lease, and are renewed with the leases.
 
     Args:
         store: where the leases are.
