@@ -49,6 +49,7 @@ _USERS = 16  # in one claim
 _LONGEST_RETRY = 600.0  # seconds between two deliveries of an event
 _LONGEST_TROUBLE = 30.0  # seconds between two tries while the store fails
 _NOT_TRIED = Failure(0, "skipped", "its circuit breaker is open")
+_WORN = "its deliveries were begun, and never came to an end: perhaps they took the process down"
 
 
 class _Verdict(NamedTuple):
@@ -286,7 +287,8 @@ class Courier:
 
         verdicts = []
         for claimed in claims:
-            verdict = self._deliver_in_order(claimed.events, go_on)
+            worn = claimed.attempt > self._max_attempts
+            verdict = _Verdict(0, _WORN) if worn else self._deliver_in_order(claimed.events, go_on)
             if here is not self._lock:
                 return  # a body has forked, and this is the child: the claims are the parent's
             verdicts.append((claimed, verdict))
