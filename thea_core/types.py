@@ -332,8 +332,8 @@ class Commit(NamedTuple):
         reply: what to return to whoever sends that id again, as JSON text.
         events: what plugins with durable delivery are to be told, in order; none where the store has no outbox.
         forget: whether everything else of the user is removed too: the ids and replies of earlier messages, what is
-            known of attempts at one, and all events of that user that are not delivered, parked ones and those that were
-            appended included; claims of them are lost. What this commit itself brings stays.
+            known of attempts at one, and all events of that user that are not delivered, including those that were
+            parked or appended; claims of them are lost. What this commit itself brings stays.
     """
 
     lease: Lease
@@ -423,8 +423,8 @@ class Outbox(Protocol):
         """Claim, for ``duration`` seconds, the next events of up to ``limit`` users, longest due first.
 
         Of a user it claims a few at once, but a single one where that was claimed before and not settled as delivered
-        (or as not tried). Users whose next event is claimed or not due yet are left out; a claim that was not settled ends by
-        itself, and its first event has been tried once more.
+        (or as not tried). Users whose next event is claimed or not due yet are left out; a claim that was not settled
+        ends by itself, and its first event has been tried once more.
         """
         ...
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.support import FakeClock, run_in_child
 from thea_core.storage.memory import MemoryStore
-from thea_core.testing.stores import StoreContract, begin, turn
+from thea_core.testing import OutboxContract, StoreContract
+from thea_core.testing.turns import begin, turn
 from thea_core.types import Lease
 
 
@@ -22,6 +23,10 @@ def store(clock: FakeClock) -> MemoryStore:
 
 
 class TestMemoryStore(StoreContract):
+    pass
+
+
+class TestMemoryOutbox(OutboxContract):
     pass
 
 

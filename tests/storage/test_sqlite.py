@@ -17,7 +17,8 @@ from tests.support import FakeClock, run_in_child
 from thea_core.errors import StoreSchemaError, StoreUnavailableError
 from thea_core.storage import schema, sqlite
 from thea_core.storage.sqlite import SQLiteStore
-from thea_core.testing.stores import StoreContract, begin, take, turn
+from thea_core.testing import OutboxContract, StoreContract
+from thea_core.testing.turns import begin, take, turn
 from thea_core.types import Commit
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -51,6 +52,10 @@ def read(path: Path, statement: str) -> list[Any]:
 
 
 class TestSQLiteStore(StoreContract):
+    pass
+
+
+class TestSQLiteOutbox(OutboxContract):
     pass
 
 

@@ -18,7 +18,7 @@ from thea_core.errors import CommitRefusedError, StoreError, StoreUnavailableErr
 from thea_core.storage import sqlite
 from thea_core.storage.sqlite import SQLiteStore
 from thea_core.storage.transactions import Connection
-from thea_core.testing.stores import begin, take, turn
+from thea_core.testing.turns import begin, take, turn
 from thea_core.types import Commit
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -188,7 +188,7 @@ def test_a_forked_child_waits_for_the_disk_as_its_parent_does(store: SQLiteStore
 
 TURNS = """
 import sys
-from thea_core.testing.stores import begin, turn
+from thea_core.testing.turns import begin, turn
 from thea_core.storage.sqlite import SQLiteStore
 from thea_core.storage.transactions import Connection
 from thea_core.types import SystemClock

@@ -13,7 +13,7 @@ from thea_core.errors import StoreUnavailableError
 from thea_core.storage import SCHEMES, open_store, scheme_of
 from thea_core.storage.memory import MemoryStore
 from thea_core.storage.sqlite import SQLiteStore
-from thea_core.testing.stores import turn
+from thea_core.testing.turns import turn
 
 
 def test_memory_is_a_memory_store() -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(  # so that failures tell why
-    "thea_core.testing.machine", "thea_core.testing.outboxes", "thea_core.testing.stores"
+    *(f"{__name__}.{module}" for module in ("forgetting", "machine", "outboxes", "queues", "stores"))
 )
 
 from thea_core.testing.clock import FakeClock  # noqa: E402 -- only what is imported later can be rewritten
