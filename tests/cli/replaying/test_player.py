@@ -106,6 +106,20 @@ class TestEvents:
             Failure("events.jsonl:4", "on_message", "e-4", "ValueError: fail b"),
         ]
 
+    def test_of_a_plugin_with_durable_delivery_each_event_is_delivered_once_and_in_order(self) -> None:
+        class Sure(Shop):
+            delivery = "durable"
+
+        shop = Sure()
+        with playing(shop, shop={"max_attempts": 1}) as (player, _):
+            for number, text in enumerate(["hola", "fail a", "adios"], 1):
+                player.play(message(number, text, user_id=f"user-{number % 2}"))
+            assert player.finish(on) == 0
+        assert [text for text, *_ in shop.seen] == ["hola", "fail a", "adios"]
+        tally = player.tallies["on_message"]
+        assert (tally.events, tally.ok, tally.failed, tally.calls) == (3, 2, 1, 3)
+        assert player.failures == [Failure("events.jsonl:2", "on_message", "e-2", "ValueError: fail a")]
+
     def test_failures_of_other_callbacks_are_not_the_plugins(self) -> None:
         def fail() -> None:
             raise ValueError("not the shop's")

@@ -260,11 +260,11 @@ def _against_slowness(row: Row, hook: str, callback: str) -> str:
 
 
 def _in_background(row: Row, hook: str, callback: str) -> bool:
-    """Whether a callback gets its events from a queue now, as far as that is known."""
+    """Whether nobody waits for a callback when an event is fired, as far as that is known."""
     info = _info(row, hook, callback)
     if info is not None and info.kind:
-        return info.delivery == "background"
-    return row.entry is not None and row.entry.delivery == "background"
+        return info.delivery != "inline"
+    return row.entry is not None and row.entry.delivery in ("background", "durable")
 
 
 def _may_wait(row: Row, hook: str) -> bool:

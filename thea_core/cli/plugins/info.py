@@ -111,8 +111,12 @@ def _limits(row: Row, survey: Survey) -> list[tuple[str, str]]:
         ("delivery", entry.delivery or "as its author chose"),
         ("timeout", entry.shown("timeout") or f"as its author chose, else {default}"),
     ]
+    if entry.delivery in (None, "background"):
+        shown.append(("queue_size", str(entry.queue_size)))
+    if entry.delivery in (None, "durable"):
+        shown.append(("max_attempts", str(entry.max_attempts)))
     if entry.delivery != "inline":
-        shown += [("queue_size", str(entry.queue_size)), ("flush_interval", entry.shown("flush_interval"))]
+        shown.append(("flush_interval", entry.shown("flush_interval")))
     return shown
 
 
@@ -165,10 +169,11 @@ def _as_json(row: Row) -> dict[str, Any]:
 def _limits_json(row: Row) -> dict[str, Any]:
     entry = row.entry
     if entry is None:
-        return dict.fromkeys(("delivery", "timeout", "queue_size", "flush_interval"))
+        return dict.fromkeys(("delivery", "timeout", "queue_size", "max_attempts", "flush_interval"))
     return {
         "delivery": entry.delivery,
         "timeout": "none" if entry.timeout == inf else entry.timeout,
         "queue_size": entry.queue_size,
+        "max_attempts": entry.max_attempts,
         "flush_interval": entry.flush_interval,
     }

@@ -26,7 +26,7 @@ def alone(config: Config, plugin: str) -> tuple[Config, str]:
     """Return the configuration with this plugin and no other, and the plugin's name.
 
     The plugin may be enabled or not. Its settings stay, its time limits and its queue, too; circuit breakers never
-    open, for each event is to be tried.
+    open, for each event is to be tried, and with durable delivery none is tried twice.
 
     Args:
         config: the configuration.
@@ -38,7 +38,8 @@ def alone(config: Config, plugin: str) -> tuple[Config, str]:
     """
     name, module = _found(config, plugin)
     entry = config.plugins.entry(name)
-    entry = replace(entry, required=False, on_failure="contain", queue_size=max(entry.queue_size, 2 * IN_FLIGHT))
+    size = max(entry.queue_size, 2 * IN_FLIGHT)
+    entry = replace(entry, required=False, on_failure="contain", queue_size=size, max_attempts=1)
     plugins = replace(
         config.plugins,
         enabled=[] if module else [name],

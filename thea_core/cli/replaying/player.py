@@ -129,6 +129,7 @@ class Player:
         self.left_out = 0
         self._callbacks = thea.callbacks
         self._plugin = plugin
+        self._durable = plugin in thea.callbacks.durable_plugins
         self._remark = remark
         self._here = _Here()
         self._queued = _Queued()
@@ -155,6 +156,8 @@ class Player:
         self._here = _Here(line.place, hook, _text(arguments.get("event_id")))
         try:
             self._callbacks.trigger(hook, **arguments)
+            if self._durable:  # those of several users would come in another order than they were fired in
+                self._callbacks.flush(_PATIENCE)
         except UnknownHookError:
             self.unknown[hook] += 1
             if self.unknown[hook] == 1:
