@@ -17,6 +17,7 @@ SUBJECTS = {
     "transitions": "one transition of the state machine",
     "startup": "imports, the command, discovery",
     "turns": "a whole turn, part by part, and on SQLite",
+    "durability": "stored events, sweeps, waiting messages; turns on PostgreSQL",
     "services": "a run with all plugins while their services fail",
     "memory": "idle conversations, the history of calls",
 }
