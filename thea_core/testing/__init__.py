@@ -25,7 +25,7 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(  # so that failures tell why
-    *(f"{__name__}.{module}" for module in ("forgetting", "machine", "outboxes", "queues", "stores"))
+    *(f"{__name__}.{module}" for module in ("forgetting", "machine", "models", "outboxes", "queues", "stores"))
 )
 
 from thea_core.testing.clock import FakeClock  # noqa: E402 -- only what is imported later can be rewritten
