@@ -171,6 +171,19 @@ class TestQueues:
         assert scraped("thea_plugin_calls_delivered_total", plugin="queued") == 4
         assert scraped("thea_plugin_hook_duration_seconds_count", plugin="queued", hook="on_message") == 4
 
+    def test_what_waits_in_the_store_is_in_no_queue(self, run, fire, scraped):
+        class Sure(Queued):
+            delivery = "durable"
+
+        plugin = Sure()
+        thea = run(plugin)
+        plugin.go.set()
+        for _ in range(3):
+            fire(thea, "on_message")
+        assert thea.callbacks.flush(PATIENCE) == 0
+        assert self.length(scraped) == 0
+        assert scraped("thea_plugin_hook_duration_seconds_count", plugin="queued", hook="on_message") == 3
+
     def test_a_call_for_which_there_was_no_room_was_never_queued(self, run, fire, scraped):
         plugin = Queued()
         thea = run(plugin, config={"plugins": {"queued": {"queue_size": 2}}})

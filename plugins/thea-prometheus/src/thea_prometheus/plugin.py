@@ -92,7 +92,9 @@ class PrometheusPlugin:
             )
         self._metrics = metrics
         try:
-            self._registration = app.callbacks.add_observer(partial(count_call, metrics))
+            callbacks = app.callbacks
+            count = partial(count_call, metrics, lambda: callbacks.durable_plugins)
+            self._registration = callbacks.add_observer(count)
             if settings.port is not None:
                 self._server = self._listen(settings.addr, settings.port, registry)
         except BaseException:  # the plugin is left out: it leaves nothing behind
