@@ -51,7 +51,7 @@ def test_the_key_comes_from_the_given_randomness(tmp_path: Path) -> None:
     ("url", "message"),
     [
         ("sqlit:///thea.db", "scheme 'sqlit'; did you mean 'sqlite'?"),
-        ("postgresql://user:secret@host/db", "scheme 'postgresql'; valid are memory:, sqlite:///file.db"),
+        ("postgre://user:secret@host/db", "scheme 'postgre'; did you mean 'postgres'?"),
         ("thea.db", "no scheme; did you mean sqlite:///thea.db?"),
         ("", "no scheme; valid are"),
         ("memory://here", "write that"),
@@ -71,7 +71,7 @@ def test_a_url_that_is_wrong_gets_an_error_that_says_what_to_write(url: str, mes
 
 def test_the_scheme_decides_whom_to_ask() -> None:
     assert [scheme_of(url) for url in ("memory:", "SQLite:///x", "redis://x", "x")] == ["memory", "sqlite", "redis", ""]
-    assert SCHEMES == ("memory", "sqlite")
+    assert SCHEMES == ("memory", "sqlite", "postgresql", "postgres")
 
 
 def test_the_sqlite_store_is_loaded_only_where_it_is_used() -> None:

@@ -1,4 +1,4 @@
-"""Where conversations are kept: ``memory:`` and ``sqlite:///file.db``.
+"""Where conversations are kept: ``memory:``, ``sqlite:///file.db`` and ``postgresql://host/database``.
 
 :func:`open_store` makes the store that a URL names. A URL whose scheme is not in :data:`SCHEMES` may belong to a
 plugin: ask the plugins' ``create_store`` first, and call :func:`open_store` last, for its error.
@@ -15,11 +15,12 @@ from thea_core.types import Clock, Store
 
 __all__ = ["SCHEMES", "open_store", "scheme_of"]
 
-SCHEMES = ("memory", "sqlite")
+SCHEMES = ("memory", "sqlite", "postgresql", "postgres")
 """The schemes that the core itself understands."""
 
 _CHOICES = (
-    "valid are memory:, sqlite:///file.db, sqlite:////absolute/file.db, and what an enabled plugin's create_store takes"
+    "valid are memory:, sqlite:///file.db, sqlite:////absolute/file.db, postgresql://host/database, and what an "
+    "enabled plugin's create_store takes"
 )
 _FILE_ENDINGS = (".db", ".sqlite", ".sqlite3")
 
@@ -41,14 +42,15 @@ def open_store(
 
     Args:
         url: ``memory:``, ``sqlite:///file.db`` (relative) or ``sqlite:////absolute/file.db``. The path is taken as it
-            stands: nothing in it is decoded.
-        clock: decides over leases and deadlines.
+            stands: nothing in it is decoded. Or ``postgresql://user:password@host:port/database``, as libpq takes it.
+        clock: decides over leases and deadlines; with PostgreSQL its server's does.
         entropy: gives that many random bytes; the store's key is made of it.
         directory: where a relative path starts; the working directory, if None.
 
     Raises:
-        StoreUnavailableError: the URL is none that the core understands, or the file cannot be opened.
-        StoreSchemaError: the file is no database of Thea's, or one of a newer version.
+        StoreUnavailableError: the URL is none that the core understands, or the file or database cannot be opened, or
+            psycopg is not installed.
+        StoreSchemaError: it is no database of Thea's, or one of a newer version.
     """
     scheme = scheme_of(url)
     if scheme == "memory":
@@ -57,6 +59,8 @@ def open_store(
         from thea_core.storage.sqlite import SQLiteStore
 
         return SQLiteStore(_sqlite_path(url, directory or Path.cwd()), clock=clock, entropy=entropy)
+    if scheme in {"postgresql", "postgres"}:
+        return _open_postgres(url, entropy)
     raise StoreUnavailableError(_unknown(url, scheme))
 
 
@@ -66,6 +70,16 @@ def _open_memory(url: str, clock: Clock, entropy: Callable[[int], bytes]) -> Sto
     if url.lower() != "memory:":
         raise StoreUnavailableError("the URL of the memory store is just 'memory:'; write that")
     return MemoryStore(clock=clock, entropy=entropy)
+
+
+def _open_postgres(url: str, entropy: Callable[[int], bytes]) -> Store:
+    try:
+        from thea_core.storage.postgres import PostgresStore
+    except ImportError as error:
+        raise StoreUnavailableError(
+            f"the PostgreSQL store needs psycopg, which cannot be imported ({error}): pip install 'thea-core[postgres]'"
+        ) from error
+    return PostgresStore(url, entropy=entropy)
 
 
 def _sqlite_path(url: str, directory: Path) -> Path:

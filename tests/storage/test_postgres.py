@@ -1,0 +1,60 @@
+"""The PostgreSQL store on a server of this machine; see :mod:`tests.services.postgres`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from tests.services.postgres import empty, new_schema, require
+from thea_core.testing import FakeClock, OutboxContract, StoreContract
+from thea_core.testing.machine import StoreMachine
+from thea_core.types import Store
+
+pytest.importorskip("psycopg_pool", reason="needs psycopg: pip install 'thea-core[postgres]'")
+
+from thea_core.storage.postgres import PostgresStore
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _server() -> None:
+    require()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="module")
+def schema() -> str:
+    return new_schema()
+
+
+@pytest.fixture
+def store(schema: str, clock: FakeClock) -> Iterator[PostgresStore]:
+    empty(schema)
+    store = PostgresStore(schema, clock=clock)
+    yield store
+    store.close()
+
+
+class TestPostgresStore(StoreContract, OutboxContract):
+    pass
+
+
+class PostgresMachine(StoreMachine):
+    """Each client has connections of its own, as two processes would."""
+
+    schema = ""
+
+    def open_clients(self) -> tuple[Store, Store]:
+        cls = type(self)
+        cls.schema = cls.schema or new_schema()
+        empty(cls.schema)
+        return PostgresStore(cls.schema, clock=self.clock), PostgresStore(cls.schema, clock=self.clock)
+
+
+TestPostgresMachine = PostgresMachine.TestCase
+TestPostgresMachine.settings = settings(max_examples=10, deadline=None)
