@@ -181,7 +181,8 @@ class TestQueues:
         for _ in range(3):
             fire(thea, "on_message")
         assert thea.callbacks.flush(PATIENCE) == 0
-        assert self.length(scraped) == 0
+        assert scraped("thea_plugin_calls_queued_total", plugin="queued") is None
+        assert scraped("thea_plugin_calls_delivered_total", plugin="queued") is None
         assert scraped("thea_plugin_hook_duration_seconds_count", plugin="queued", hook="on_message") == 3
 
     def test_a_call_for_which_there_was_no_room_was_never_queued(self, run, fire, scraped):
