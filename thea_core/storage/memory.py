@@ -114,7 +114,7 @@ class MemoryStore:
     @property
     def outbox(self) -> MemoryOutbox:
         """Where events wait for plugins with durable delivery."""
-        return MemoryOutbox(self._events, self._lock, self._now)
+        return MemoryOutbox(self._events, lambda: self._lock, self._now)
 
     def begin(
         self, user_id: str, *, owner: str, duration: float, message_id: str | None = None, queued: bool = False
@@ -234,7 +234,7 @@ class MemoryStore:
             return count
 
     def purge_conversations(self, *, older_than: float) -> int:
-        """Forget users of whom nothing was committed for long.
+        """Forget users who did nothing for long.
 
         See :meth:`Store.purge_conversations <thea_core.types.Store.purge_conversations>`.
         """
@@ -330,7 +330,8 @@ class MemoryStore:
             del self._held[user_id]
 
     def _write(self, stored: _Stored, change: Commit, now: float) -> None:
-        stored.committed = now
+        if stored.version == 0 or change.message_id is not None or change.session_timeout is not None:
+            stored.committed = now
         stored.context = change.context
         stored.version += 1
         stored.session_id = change.session_id

@@ -235,23 +235,25 @@ class MemoryOutbox:
 
     Args:
         events: the store's.
-        lock: the store's.
+        lock: gives the lock of the store, which has another one in a forked child.
         now: the store's time, in seconds; raises StoreUnavailableError where the store is closed.
     """
 
-    def __init__(self, events: Events, lock: AbstractContextManager[object], now: Callable[[], float]) -> None:
+    def __init__(
+        self, events: Events, lock: Callable[[], AbstractContextManager[object]], now: Callable[[], float]
+    ) -> None:
         self._events = events
         self._lock = lock
         self._now = now
 
     def append(self, user_id: str, events: Sequence[OutgoingEvent]) -> None:
         """Store events by themselves."""
-        with self._lock:
+        with self._lock():
             self._events.add(user_id, events, self._now())
 
     def claim(self, plugin: str, *, duration: float, limit: int) -> Sequence[ClaimedEvents]:
         """Claim the next events; see :meth:`Outbox.claim <thea_core.types.Outbox.claim>`."""
-        with self._lock:
+        with self._lock():
             now = self._now()
             return self._events.claim(plugin, now, now + duration, limit)
 
@@ -265,7 +267,7 @@ class MemoryOutbox:
         error: str | None = None,
     ) -> bool:
         """End a claim; see :meth:`Outbox.settle <thea_core.types.Outbox.settle>`."""
-        with self._lock:
+        with self._lock():
             return self._events.settle(
                 claimed, self._now(), delivered=delivered, retry_in=retry_in, park=park, error=error
             )
@@ -274,16 +276,16 @@ class MemoryOutbox:
         self, *, plugin: str | None = None, parked: bool | None = None, after: int = 0, limit: int = 100
     ) -> Sequence[StoredEvent]:
         """Return events by number; see :meth:`Outbox.list <thea_core.types.Outbox.list>`."""
-        with self._lock:
+        with self._lock():
             self._now()
             return tuple(islice(self._events.listed(plugin, parked=parked, after=after), max(limit, 0)))
 
     def retry(self, numbers: Sequence[int]) -> int:
         """Let events be tried at once; see :meth:`Outbox.retry <thea_core.types.Outbox.retry>`."""
-        with self._lock:
+        with self._lock():
             return self._events.retry(numbers, self._now())
 
     def drop(self, numbers: Sequence[int]) -> int:
         """Remove events for good; see :meth:`Outbox.drop <thea_core.types.Outbox.drop>`."""
-        with self._lock:
+        with self._lock():
             return self._events.drop(numbers, self._now())
