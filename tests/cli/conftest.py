@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,3 +96,38 @@ class Process:
 def process(cli: Command) -> Process:
     """The command, as a process in the same directory."""
     return Process(cli.directory)
+
+
+class Pty:
+    """A terminal, seen from the side of the person."""
+
+    def __init__(self) -> None:
+        import pty
+
+        self._own, self.theirs = pty.openpty()
+        self.seen = ""
+
+    def until(self, text: str) -> None:
+        """Read until that is on the screen."""
+        while text not in self.seen:
+            ready, _, _ = select.select([self._own], [], [], 60)
+            assert ready, f"{text!r} is not on the screen, but {self.seen!r}"
+            self.seen += os.read(self._own, 4096).decode(errors="replace")
+
+    def type(self, text: str) -> None:
+        """Type."""
+        self.seen = ""
+        os.write(self._own, text.encode())
+
+    def close(self) -> None:
+        """Close both sides."""
+        os.close(self._own)
+        os.close(self.theirs)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Pty]:
+    """A terminal."""
+    made = Pty()
+    yield made
+    made.close()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from tests.cli.assistant import assistant
-from tests.cli.conftest import Command, Process
+from tests.cli.conftest import Command, Process, Pty
 from tests.plugins.conftest import FakeSite
 from thea_core.cli import exits
 from thea_core.conversation.contexts import ContextManager
@@ -110,41 +108,6 @@ def test_the_log_keeps_tracebacks(chat: Command) -> None:
     assert "Traceback" not in result.output
     (record,) = (chat.directory / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert "ValueError: oh" in json.loads(record)["traceback"]
-
-
-class Pty:
-    """A terminal, seen from the side of the person."""
-
-    def __init__(self) -> None:
-        import pty
-
-        self._own, self.theirs = pty.openpty()
-        self.seen = ""
-
-    def until(self, text: str) -> None:
-        """Read until that is on the screen."""
-        while text not in self.seen:
-            ready, _, _ = select.select([self._own], [], [], 60)
-            assert ready, f"{text!r} is not on the screen, but {self.seen!r}"
-            self.seen += os.read(self._own, 4096).decode(errors="replace")
-
-    def type(self, text: str) -> None:
-        """Type."""
-        self.seen = ""
-        os.write(self._own, text.encode())
-
-    def close(self) -> None:
-        """Close both sides."""
-        os.close(self._own)
-        os.close(self.theirs)
-
-
-@pytest.fixture
-def terminal() -> Iterator[Pty]:
-    """A terminal."""
-    made = Pty()
-    yield made
-    made.close()
 
 
 @posix

@@ -41,7 +41,8 @@ NAMES = [" ".join(path) for path, _, _ in VERBS]
 
 def test_there_is_every_verb_that_is_promised() -> None:
     plugins = ("list", "info", "doctor", "enable", "disable", "install", "uninstall", "order")
-    promised = {f"plugins {each}" for each in plugins} | {"config check", "config show"}
+    promised = {f"plugins {each}" for each in plugins} | {"config check", "config show", "sessions purge", "worker"}
+    promised |= {f"outbox {each}" for each in ("list", "retry", "drop")}
     assert set(NAMES) == promised | {"init", "chat", "run", "record", "replay", "history", "hooks", "fsm"}
 
 

@@ -27,13 +27,22 @@ _LOGGERS = ("thea_core", "thea.plugins")
 
 
 @contextmanager
-def application(options: Options, store: Store | None = None, *, record: bool = True) -> Iterator[Thea]:
+def application(
+    options: Options,
+    store: Store | None = None,
+    *,
+    record: bool = True,
+    worker: bool = True,
+    prepare: Callable[[Thea], object] = id,
+) -> Iterator[Thea]:
     """Give the started application of the configuration; it is closed at the end.
 
     Args:
         options: which configuration, and what to leave out.
         store: where conversations are kept, in place of the configured one.
         record: whether its calls and events are written down, where configuration and environment say so.
+        worker: whether it also ends expired sessions and delivers durable events.
+        prepare: what is done with it before it starts.
     """
     from thea_core.app import Thea
     from thea_core.config.recording import without_recording
@@ -45,7 +54,9 @@ def application(options: Options, store: Store | None = None, *, record: bool = 
         environ=options.environ if record else without_recording(options.environ),
         no_plugins=options.no_plugins,
         without_guards=options.without_guards,
+        worker=worker,
     )
+    prepare(made)
     with made as thea:
         yield thea
 

@@ -37,6 +37,22 @@ _CONFIG = VerbGroup(
     },
 )
 
+_OUTBOX = VerbGroup(
+    "outbox",
+    "The outbox: events that wait for plugins with durable delivery, and those that were set aside.",
+    {
+        "list": _entry("outbox.list", "Show the events that wait for plugins with durable delivery."),
+        "retry": _entry("outbox.retry", "Let events be tried again at once."),
+        "drop": _entry("outbox.drop", "Remove events for good; the plugin never gets them."),
+    },
+)
+
+_SESSIONS = VerbGroup(
+    "sessions",
+    "Sessions, and the conversations that are kept of them.",
+    {"purge": _entry("sessions.purge", "Forget the conversations of users of whom nothing was heard for long.")},
+)
+
 thea = Root(
     "thea",
     "Run an assistant built with Thea, and look after its plugins.",
@@ -44,10 +60,13 @@ thea = Root(
         "init": _entry("init", "Write a commented thea.toml."),
         "chat": _entry("chat", "Hold a conversation in the terminal."),
         "run": _entry("run", "Handle the messages of a file, or of standard input."),
+        "worker": _entry("worker", "End expired sessions and deliver durable events, until a signal comes."),
         "record": _entry("record", "Run a command, and record the events of its assistant."),
         "replay": _entry("replay", "Run one plugin on recorded events."),
         "history": _entry("history", "Show the last calls of callbacks, of an application that runs or has run."),
         "plugins": _PLUGINS,
+        "outbox": _OUTBOX,
+        "sessions": _SESSIONS,
         "config": _CONFIG,
         "hooks": _entry("hooks", "Show the hooks that callbacks can implement."),
         "fsm": _entry("fsm", "Draw the state machine."),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import click
 
@@ -22,13 +22,9 @@ from thea_core.cli.messages.lines import read_lines
 from thea_core.cli.messages.log import log_option, log_to
 from thea_core.cli.messages.progress import progress
 from thea_core.cli.messages.stopping import Stopping
-from thea_core.cli.messages.troubles import troubles
+from thea_core.cli.messages.troubles import troubles_told
 from thea_core.cli.options import Options
-from thea_core.cli.output import plain
 from thea_core.cli.users import user_option
-
-if TYPE_CHECKING:
-    from thea_core.app import Thea
 
 __all__ = ["command"]
 
@@ -88,7 +84,7 @@ def command(
     ):
         lines = _parsed(options, source, names.file, form)
         first = list(islice(stop.until_stopped(lines), 1))  # a file that cannot be read is told before anything starts
-        with _troubles_told() as told, application(options) as thea:
+        with troubles_told() as told, application(options) as thea:
             told.append(thea)
             handling = Handling(thea, names, strict=strict, anew=again)
             try:
@@ -117,18 +113,6 @@ def _opened(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
         if error.filename != file:
             raise
         raise exits.Refusal(f"{file} cannot be read: {error.strerror}", code="file") from None
-
-
-@contextmanager
-def _troubles_told() -> Iterator[list[Thea]]:
-    """Tell at the end, once the application is closed, which plugins were in trouble; it is put on the list given."""
-    started: list[Thea] = []
-    try:
-        yield started
-    finally:
-        lines = [line for thea in started for line in troubles(thea)]
-        if lines:
-            click.echo("\n".join(["Plugins in trouble:", *(f"  {plain(line)}" for line in lines)]), err=True)
 
 
 def _parsed(options: Options, source: BinaryIO, name: str, form: str | None) -> Iterator[Parsed]:

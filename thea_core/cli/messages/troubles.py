@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import click
+
+from thea_core.cli.output import plain
 
 if TYPE_CHECKING:
     from thea_core.app import Thea
     from thea_core.plugins.entries import PluginInfo
 
-__all__ = ["troubles"]
+__all__ = ["troubles", "troubles_told"]
 
 _WORDS = {
     "failure": ("failure", "failures"),
@@ -36,6 +41,18 @@ def troubles(thea: Thea) -> Iterator[str]:
             told.append(_reason(info))
         if told:
             yield f"{info.name}: {', '.join(told)}"
+
+
+@contextmanager
+def troubles_told() -> Iterator[list[Thea]]:
+    """Tell at the end, once the application is closed, which plugins were in trouble; it is put on the list given."""
+    started: list[Thea] = []
+    try:
+        yield started
+    finally:
+        lines = [line for thea in started for line in troubles(thea)]
+        if lines:
+            click.echo("\n".join(["Plugins in trouble:", *(f"  {plain(line)}" for line in lines)]), err=True)
 
 
 def _counted(number: int, one: str, many: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from thea_core.cli import exits
+from thea_core.cli.durations import seconds_of
 from thea_core.cli.groups import json_option, verb
 from thea_core.cli.options import Options
 from thea_core.cli.output import plain, print_json, say
@@ -24,15 +25,9 @@ _MOST_NAMES = 8
 
 def _moment_before(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
     """Return the moment that lies so long ago."""
-    from thea_core.config.kinds import Duration, parse_duration
     from thea_core.types import SystemClock
 
-    if value is None:
-        return None
-    seconds = parse_duration(value)
-    if seconds is None:
-        raise click.BadParameter(f"{value!r} is not {Duration.expected}")
-    return SystemClock().now() - timedelta(seconds=seconds)
+    return None if value is None else SystemClock().now() - timedelta(seconds=seconds_of(value))
 
 
 @verb(
