@@ -15,9 +15,10 @@ import pytest
 
 from tests.support import FakeClock, run_in_child
 from thea_core.errors import StoreSchemaError, StoreUnavailableError
-from thea_core.storage import schema, sqlite
+from thea_core.storage import schema, sqlite, sqlite_outbox
 from thea_core.storage.sqlite import SQLiteStore
 from thea_core.testing import OutboxContract, StoreContract
+from thea_core.testing.outboxes import event, tell
 from thea_core.testing.turns import begin, take, turn
 from thea_core.types import Commit
 
@@ -42,11 +43,11 @@ def store(path: Path, clock: FakeClock) -> Iterator[SQLiteStore]:
     store.close()
 
 
-def read(path: Path, statement: str) -> list[Any]:
+def read(path: Path, statement: str, values: Any = ()) -> list[Any]:
     """Look into the file behind the store's back."""
     connection = sqlite3.connect(path)
     try:
-        return connection.execute(statement).fetchall()
+        return connection.execute(statement, values).fetchall()
     finally:
         connection.close()
 
@@ -132,6 +133,34 @@ class TestOpening:
         assert read(path, "SELECT key, note FROM store") == [(key, "here")]
         assert read(path, "PRAGMA user_version") == [(len(newer),)]
 
+    def test_a_file_of_the_first_version_keeps_what_is_in_it(self, path: Path) -> None:
+        connection = sqlite3.connect(path, isolation_level=None)
+        schema.migrate(connection, path, lambda size: b"k" * size, schema.STEPS[:1])
+        connection.executescript("""
+            PRAGMA journal_mode = WAL;
+            INSERT INTO conversations VALUES ('ana', 3, 7, 's1', 1.0, '{"a": 1}');
+            INSERT INTO conversations VALUES ('ben', 1, 8, NULL, NULL, '{"b": 1}');
+            INSERT INTO leases VALUES ('ana', 'here', 7, 31.0, 'm1', 1), ('eve', NULL, 9, 31.0, 'm2', 2);
+            INSERT INTO message_ids VALUES ('ana', 'm1', 1.0, '"hello"');
+            UPDATE store SET last_fence = 4;
+        """)
+        connection.close()
+        clock = FakeClock(datetime.now(UTC))
+        store = SQLiteStore(path, clock=clock)
+        assert store.key == b"k" * 32
+        assert begin(store, message_id="m1").reply == '"hello"'
+        assert begin(store, "eve", message_id="m2").attempt == 3
+        lease, version = take(store, message_id="m3")
+        assert (lease.fence, version) == (8, 3)
+        store.commit(Commit(lease, version, '{"a": 2}', None, message_id="m3", events=[event("1")]))
+        assert [each.event_id for each in store.outbox.list()] == ["1"]
+        clock.advance(3600.0)
+        assert store.purge_conversations(older_than=7200.0) == 0  # nobody knows when ben's was written, but not later
+        clock.advance(7200.0)
+        assert store.purge_conversations(older_than=7200.0) == 2
+        assert read(path, "PRAGMA user_version") == [(len(schema.STEPS),)]
+        store.close()
+
     def test_a_newer_schema_is_refused(self, store: SQLiteStore, path: Path, clock: FakeClock) -> None:
         store.close()
         read(path, "PRAGMA user_version = 99")
@@ -159,6 +188,69 @@ class TestOpening:
         details = [row[3] for row in plan]
         assert any("SEARCH c USING INDEX conversations_deadline" in detail for detail in details), details
         assert not any("TEMP B-TREE" in detail or detail.startswith("SCAN c") for detail in details), details
+
+    @pytest.mark.parametrize("waiting", [None, "here"])
+    def test_a_begin_reads_the_rows_of_one_user_only(self, store: SQLiteStore, path: Path, waiting: str | None) -> None:
+        del store
+        values = {"user_id": "ana", "message_id": "m1", "now": 0.0, "waiting": waiting}
+        details = [row[3] for row in read(path, f"EXPLAIN QUERY PLAN {schema.READ}", values)]
+        tables = {" c", " l", "places", "message_ids"}
+        assert all(any(f"{table} USING" in detail for detail in details) for table in tables), details
+        assert not [detail for detail in details if detail.startswith("SCAN") and detail.endswith(tuple(tables))]
+
+
+class TestOutbox:
+    """What the contract cannot see."""
+
+    def test_what_is_due_is_found_by_an_index_however_much_waits(self, store: SQLiteStore, path: Path) -> None:
+        del store
+        for statement, index in [
+            (sqlite_outbox.DUE, "lanes USING INDEX lanes_due (plugin=? AND due<?)"),
+            (sqlite_outbox.NEXT, "events USING INDEX events_lane (user_id=? AND plugin=? AND parked=?)"),
+        ]:
+            values = ["x"] * statement.count("?")
+            (detail,) = [row[3] for row in read(path, f"EXPLAIN QUERY PLAN {statement}", values)]
+            assert detail.endswith(index)
+
+    def test_a_claim_where_nothing_is_due_waits_for_nobody(self, path: Path, clock: FakeClock) -> None:
+        store = SQLiteStore(path, clock=clock, busy_timeout=0.0)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        assert not store.outbox.claim("shop", duration=30.0, limit=10)
+        other.close()
+        store.close()
+
+    def test_events_are_there_after_reopening_and_claims_too(
+        self, store: SQLiteStore, path: Path, clock: FakeClock
+    ) -> None:
+        tell(store, "1")
+        tell(store, "2", plugin="other")
+        (claimed,) = store.outbox.claim("shop", duration=30.0, limit=10)
+        store.close()
+        again = SQLiteStore(path, clock=clock)
+        assert not again.outbox.claim("shop", duration=30.0, limit=10)
+        assert len(again.outbox.claim("other", duration=30.0, limit=10)) == 1
+        assert again.outbox.settle(claimed, delivered=1)
+        assert [each.event_id for each in again.outbox.list()] == ["2"]
+        again.close()
+
+    def test_a_disk_that_is_full_stores_neither_the_context_nor_its_events(
+        self, store: SQLiteStore, path: Path
+    ) -> None:
+        turn(store, context='{"a": 1}')
+        lease, version = take(store)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_name("thea.db-wal").stat().st_size, hard))
+        change = Commit(lease, version, '{"b": 2}', None, events=[event("1")])
+        try:
+            with pytest.raises(StoreUnavailableError, match=r"thea.db: the disk"):
+                store.commit(change)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert store.load("ana") == '{"a": 1}'
+        assert not store.outbox.list()
+        store.commit(change)
+        assert [each.event_id for each in store.outbox.list()] == ["1"]
 
 
 class TestFailures:

@@ -18,6 +18,7 @@ from thea_core.errors import CommitRefusedError, StoreError, StoreUnavailableErr
 from thea_core.storage import sqlite
 from thea_core.storage.sqlite import SQLiteStore
 from thea_core.storage.transactions import Connection
+from thea_core.testing.outboxes import event, tell
 from thea_core.testing.turns import begin, take, turn
 from thea_core.types import Commit
 
@@ -92,6 +93,31 @@ class TestTransactions:
         clock.advance(100.0)
         assert watch.of(store.claim_expired, owner="here", duration=1.0, limit=1) == [NORMAL]
         assert set(watch.of(store.purge_messages, older_than=1.0)) == {NORMAL}
+
+    def test_what_an_operator_or_an_application_asks_of_the_outbox_waits(
+        self, store: SQLiteStore, watch: Watch, clock: FakeClock
+    ) -> None:
+        assert watch.of(tell, store, "1", "2") == [NORMAL, FULL]
+        assert watch.of(store.outbox.append, "ana", [event("3")]) == [FULL]
+        assert watch.of(store.outbox.append, "ana", []) == []
+        numbers = [each.number for each in store.outbox.list()]
+        assert watch.of(store.outbox.retry, numbers) == [FULL]
+        assert watch.of(store.outbox.drop, numbers) == [FULL]
+        turn(store, session_id=None)
+        clock.advance(100.0)
+        assert watch.of(store.purge_conversations, older_than=1.0) == [FULL]
+        assert watch.of(store.purge_conversations, older_than=1.0) == []
+
+    def test_claims_and_places_do_not_wait(self, store: SQLiteStore, watch: Watch) -> None:
+        tell(store, "1")
+        (claimed,) = store.outbox.claim("shop", duration=30.0, limit=10)
+        assert watch.of(store.outbox.settle, claimed, delivered=0) == [NORMAL]
+        assert watch.of(store.outbox.claim, "shop", duration=30.0, limit=10) == [NORMAL]
+        assert watch.of(store.outbox.claim, "shop", duration=30.0, limit=10) == []
+        assert watch.of(store.enqueue, "ana", owner="here", duration=1.0) == [NORMAL]
+        assert watch.of(store.renew_places, owner="here", duration=1.0) == [NORMAL]
+        assert watch.of(begin, store, queued=True) == [NORMAL]
+        assert watch.of(store.dequeue, "ana", owner="here") == [NORMAL]
 
     def test_a_new_file_is_on_the_disk(self, watch: Watch, tmp_path: Path, clock: FakeClock) -> None:
         store = SQLiteStore(tmp_path / "new.db", clock=clock)

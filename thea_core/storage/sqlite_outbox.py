@@ -20,7 +20,7 @@ from thea_core.storage.claims import RUN, Settlement, settlement
 from thea_core.storage.transactions import Connection, Relaxed, Transaction
 from thea_core.types import ClaimedEvents, OutgoingEvent, StoredEvent
 
-__all__ = ["SQLiteOutbox", "add_events", "forget_events"]
+__all__ = ["DUE", "NEXT", "SQLiteOutbox", "add_events", "forget_events"]
 
 _Result = TypeVar("_Result")
 
@@ -28,13 +28,13 @@ _ADD = "INSERT INTO events (user_id, plugin, hook, event_id, stored, event) VALU
 _OPEN = "INSERT INTO lanes (user_id, plugin, due) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _FORGET = ("DELETE FROM events WHERE user_id = ?", "DELETE FROM lanes WHERE user_id = ?")
 
-_DUE = "SELECT user_id, attempts + 1 FROM lanes WHERE plugin = ? AND due <= ? ORDER BY due LIMIT ?"
+DUE = "SELECT user_id, attempts + 1 FROM lanes WHERE plugin = ? AND due <= ? ORDER BY due LIMIT ?"
 _LAST_CLAIM = "SELECT last_claim FROM store"
 _COUNT_CLAIMS = "UPDATE store SET last_claim = ?"
 _CLAIM = "UPDATE lanes SET due = ?, attempts = ?, claim = ?, claimed = 1 WHERE user_id = ? AND plugin = ?"
-_NEXT = """
+NEXT = """
 SELECT number, hook, event_id, event, stored, error FROM events
-WHERE user_id = ? AND plugin = ? AND NOT parked ORDER BY number LIMIT ?
+WHERE user_id = ? AND plugin = ? AND parked = 0 ORDER BY number LIMIT ?
 """
 
 _HELD = "SELECT EXISTS (SELECT 1 FROM lanes WHERE user_id = ? AND plugin = ? AND claim = ?)"
@@ -44,10 +44,10 @@ _FREE = "UPDATE lanes SET due = ?, attempts = ?, claim = 0, claimed = 0 WHERE us
 _VOID = "UPDATE lanes SET claim = 0 WHERE user_id = ? AND plugin = ?"
 _CLOSE = """
 DELETE FROM lanes WHERE user_id = :user_id AND plugin = :plugin
-AND NOT EXISTS (SELECT 1 FROM events WHERE user_id = :user_id AND plugin = :plugin AND NOT parked)
+AND NOT EXISTS (SELECT 1 FROM events WHERE user_id = :user_id AND plugin = :plugin AND parked = 0)
 """
 
-_FIRST = "(SELECT min(number) FROM events WHERE user_id = e.user_id AND plugin = e.plugin AND NOT parked)"
+_FIRST = "(SELECT min(number) FROM events WHERE user_id = e.user_id AND plugin = e.plugin AND parked = 0)"
 _LIST = f"""
 SELECT e.number, e.plugin, e.user_id, e.hook, e.event_id, e.event, e.stored,
        coalesce(l.attempts, e.attempts), l.due, e.error, e.parked
@@ -61,7 +61,7 @@ SELECT e.number, e.user_id, e.plugin, e.parked, {_FIRST}, coalesce(l.claimed AND
 FROM events AS e LEFT JOIN lanes AS l ON l.user_id = e.user_id AND l.plugin = e.plugin
 WHERE e.number = :number
 """
-_FIRST_OF = "SELECT min(number) FROM events WHERE user_id = ? AND plugin = ? AND NOT parked"
+_FIRST_OF = "SELECT min(number) FROM events WHERE user_id = ? AND plugin = ? AND parked = 0"
 _RESTORE = "UPDATE events SET parked = 0, attempts = 0 WHERE number = ?"
 
 
@@ -142,12 +142,12 @@ class SQLiteOutbox:
             add_events(connection, user_id, events, self._now())
 
     def _due(self, connection: Connection, plugin: str, limit: int) -> Sequence[tuple[str, int]]:
-        return connection.execute(_DUE, (plugin, self._now(), limit)).fetchall()
+        return connection.execute(DUE, (plugin, self._now(), limit)).fetchall()
 
     def _claim(self, connection: Connection, plugin: str, duration: float, limit: int) -> Sequence[ClaimedEvents]:
         with Relaxed(connection):
             now = self._now()
-            lanes = connection.execute(_DUE, (plugin, now, limit)).fetchall()
+            lanes = connection.execute(DUE, (plugin, now, limit)).fetchall()
             (last,) = connection.execute(_LAST_CLAIM).fetchone()
             connection.execute(_COUNT_CLAIMS, (last + len(lanes),))
             return tuple(
@@ -217,7 +217,7 @@ def _take(connection: sqlite3.Connection, claimed: ClaimedEvents, until: float) 
     """Write the claim down, and read its events."""
     plugin, user_id, claim, attempt, _ = claimed
     connection.execute(_CLAIM, (until, attempt, claim, user_id, plugin))
-    rows = connection.execute(_NEXT, (user_id, plugin, RUN if attempt == 1 else 1))
+    rows = connection.execute(NEXT, (user_id, plugin, RUN if attempt == 1 else 1))
     events = [
         StoredEvent(number, plugin, user_id, hook, event_id, event, _date(stored), 0, None, error, parked=False)
         for number, hook, event_id, event, stored, error in rows

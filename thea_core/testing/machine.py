@@ -224,7 +224,9 @@ class StoreMachine(RuleBasedStateMachine):
             user.replies.clear()
             user.tried = None
         self.clients[client].commit(change._replace(events=self.new_events(lease.user_id, plugins)))
-        user.lease, user.until, user.committed = None, self.time, self.time
+        user.lease, user.until = None, self.time
+        if not user.version or message_id is not None or timeout is not None:
+            user.committed = self.time
         if message_id is not None:
             user.replies[message_id] = (self.time, reply)
             user.tried = None
