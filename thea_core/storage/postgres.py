@@ -140,7 +140,7 @@ class PostgresStore:
 
         Where the connection is lost meanwhile, nobody knows whether it was written: the error says so.
         """
-        session = None if change.session_id is None else change.session_timeout
+        timeout = change.session_timeout
         self._once(
             _COMMIT,
             _UNKNOWN_COMMIT,
@@ -148,7 +148,7 @@ class PostgresStore:
             Int8(change.version),
             change.context,
             change.session_id,
-            None if session is None else float(session),
+            None if timeout is None else float(timeout),
             change.message_id,
             change.reply,
             change.forget,
@@ -182,7 +182,7 @@ class PostgresStore:
         return total
 
     def purge_conversations(self, *, older_than: float) -> int:
-        """Forget users of whom nothing was committed for long.
+        """Forget users who did nothing for long.
 
         See :meth:`Store.purge_conversations <thea_core.types.Store.purge_conversations>`.
         """

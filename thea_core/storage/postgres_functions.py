@@ -225,11 +225,13 @@ BEGIN
 
     IF _context IS NOT NULL OR _session IS NOT NULL THEN
         IF _version = 0 THEN
-            INSERT INTO thea_conversations VALUES (_user, 1, _session, moment + _timeout, moment, _context)
+            INSERT INTO thea_conversations
+            VALUES (_user, 1, _session, CASE WHEN _session IS NOT NULL THEN moment + _timeout END, moment, _context)
             ON CONFLICT DO NOTHING;
         ELSE
             UPDATE thea_conversations
-            SET version = version + 1, session_id = _session, written = moment, context = _context,
+            SET version = version + 1, session_id = _session, context = _context,
+                written = CASE WHEN _message IS NULL AND _timeout IS NULL THEN written ELSE moment END,
                 deadline = CASE WHEN _session IS NOT NULL THEN coalesce(moment + _timeout, deadline) END
             WHERE user_id = _user AND version = _version;
         END IF;

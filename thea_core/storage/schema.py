@@ -151,7 +151,7 @@ UPDATE = f"""
 UPDATE conversations
 SET version = version + 1, fence = :fence, session_id = :session_id,
     deadline = CASE WHEN :session_id IS NULL THEN NULL ELSE coalesce(:deadline, deadline) END,
-    context = :context, committed = :now
+    context = :context, committed = coalesce(:active, committed)
 WHERE user_id = :user_id AND version = :version AND fence < :fence AND {_LEASED}
 """
 VERSION = "SELECT coalesce((SELECT version FROM conversations WHERE user_id = ?), 0)"

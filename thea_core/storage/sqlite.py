@@ -140,7 +140,7 @@ class SQLiteStore:
         return total
 
     def purge_conversations(self, *, older_than: float) -> int:
-        """Forget users of whom nothing was committed for long; on the disk when it returns.
+        """Forget users who did nothing for long; on the disk when it returns.
 
         See :meth:`Store.purge_conversations <thea_core.types.Store.purge_conversations>`. What was committed before the
         file noted the times of commits counts as committed when the file was migrated.
@@ -390,6 +390,7 @@ def _write(connection: sqlite3.Connection, change: Commit, now: float) -> None:
         "context": change.context,
         "version": change.version,
         "now": now,
+        "active": None if change.message_id is None and timeout is None else now,
     }
     cursor = connection.execute(schema.INSERT if change.version == 0 else schema.UPDATE, values)
     if cursor.rowcount != 1:
