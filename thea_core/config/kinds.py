@@ -120,7 +120,7 @@ class Url(Kind):
         value = node.value
         if isinstance(value, str) and _URL.fullmatch(value):
             return value
-        expected = 'an address with its scheme: "sqlite:///FILE", "memory:"'
+        expected = 'an address with its scheme: "sqlite:///FILE", "postgresql://HOST/DATABASE", "memory:"'
         if not isinstance(value, str) or node.origin.substituted:
             return node.refuse(expected, self.example)
         shown = mask_url(value)

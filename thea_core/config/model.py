@@ -113,7 +113,8 @@ class StoreConfig(Section):
         default="sqlite:///thea.db",
         metadata=_key(
             Url(example='"sqlite:///thea.db"'),
-            "Where conversations are kept: sqlite:///FILE, memory: (lost with the process), or what a plugin offers.",
+            "Where conversations are kept: sqlite:///FILE, postgresql://HOST/DATABASE, memory: (lost with the "
+            "process), or what a plugin offers.",
         ),
     )
     message_ids: float = field(
