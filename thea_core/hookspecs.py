@@ -207,10 +207,11 @@ class LifeCycle:
 
     @hookspec(collect=True)
     def on_flush(self, timeout: float) -> None:
-        """Called for a plugin with a queue: the time to send what it has gathered.
+        """Called for a plugin with a queue, or with durable delivery: the time to send what it has gathered.
 
-        When the queue has run empty, every ``flush_interval``, and within ``flush`` and ``close``; on the queue's own
-        thread, never while another callback of the queue runs.
+        Where it has a queue: when that has run empty, every ``flush_interval``, and within ``flush`` and ``close``; on
+        the queue's own thread, never while another callback of the queue runs. Where its delivery is durable: after
+        some events were handed over, and before they are noted as delivered; where it fails, they come again.
 
         Args:
             timeout: seconds that it may take.

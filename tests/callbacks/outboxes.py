@@ -60,12 +60,12 @@ class TestOutbox:
         return self.real.drop(numbers)
 
     @property
-    def waiting(self) -> list[tuple[str, int]]:
+    def waiting(self) -> Sequence[tuple[str, int]]:
         """The ids of the events that are not parked, and how often each was tried."""
         return [(each.event_id, each.attempts) for each in self.list(parked=False)]
 
     @property
-    def parked(self) -> list[tuple[str, str | None]]:
+    def parked(self) -> Sequence[tuple[str, str | None]]:
         """The ids of those that are, and why."""
         return [(each.event_id, each.error) for each in self.list(parked=True)]
 

@@ -1,7 +1,5 @@
 """The life of couriers: when they look for events, how they end, and what a fork and the process's end do to them."""
 
-# ruff: noqa: PLW0108 -- a lambda says which arguments it takes; what it calls does not
-
 from __future__ import annotations
 
 import gc
