@@ -109,6 +109,16 @@ class TestClosed:
 
 
 class TestOpen:
+    def test_it_tells_whether_a_call_would_be_let_through_and_changes_nothing(self, bench: Bench) -> None:
+        assert bench.breaker.ready
+        bench.opened()
+        assert not bench.breaker.ready
+        bench.clock.advance(30)
+        assert bench.breaker.ready
+        assert bench.states == [OPEN]
+        bench.breaker.admit()
+        assert not bench.breaker.ready
+
     def test_calls_are_refused_until_the_time_has_come(self, bench: Bench) -> None:
         bench.opened()
         assert bench.breaker.admit() == REFUSED

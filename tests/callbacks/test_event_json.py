@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thea_core import RecordedError
-from thea_core.callbacks.event_json import Event, NotKept, TextLength, decode, encode
+from thea_core.callbacks.event_json import Event, NotKept, TextLength, decode, encode, text_writer
 
 SURROGATES = st.text(st.characters(categories=["Cs"]), max_size=4)
 TEXTS = st.text(st.characters(exclude_categories=())) | SURROGATES | st.just("\ud83d\ude00")
@@ -115,6 +115,24 @@ class TestWhatComesBack:
     @pytest.mark.parametrize("value", [{"$datetime": "x"}, {"$object": []}, {"$nonsense": 1}, {"$a": 1, "$b": 2}])
     def test_a_dict_that_looks_like_a_mark_is_no_mark(self, value: dict[str, Any]) -> None:
         assert there_and_back(value) == value
+
+
+class TestText:
+    @given(st.dictionaries(st.from_regex(r"[a-zñ_]+", fullmatch=True), VALUES | st.floats(), max_size=4))
+    def test_it_is_the_json_form(self, arguments: dict[str, Any]) -> None:
+        text = text_writer("on_message", tuple(arguments))(tuple(arguments.values()))
+        assert text.isascii()
+        assert text == json.dumps(encode("on_message", arguments), separators=(",", ":"))
+
+    @pytest.mark.parametrize("value", [Rude, type("Text", (str,), {}), ValueError, object, dict])
+    def test_whatever_the_values_are(self, value: Any) -> None:
+        value = value()  # pytest would ask it for things
+        assert json.loads(text_writer("on_message", ["value"])([value])) == encode("on_message", {"value": value})
+
+    def test_there_is_a_limit_for_all_arguments_together(self) -> None:
+        many = [0] * 60_000
+        written = json.loads(text_writer("on_message", "ab")((many, many)))
+        assert written["arguments"] == {"a": many, "b": {"$not_kept": "list"}}
 
 
 class TestWhatBecomesPlain:

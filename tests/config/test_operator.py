@@ -41,6 +41,10 @@ class TestTables:
             "c": PluginOptions(delivery="background", queue_size=9, flush_interval=2.0),
         }
 
+    def test_how_often_a_durable_event_is_tried_is_among_them(self):
+        tables = operator({"a": {"delivery": "durable", "max_attempts": 3}}).tables()
+        assert tables == {"a": PluginOptions(delivery="durable", max_attempts=3)}
+
     def test_what_is_not_said_has_the_same_defaults_in_both_forms(self):
         assert operator({"a": {}}).tables() == {"a": PluginOptions()}
 

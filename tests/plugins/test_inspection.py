@@ -183,9 +183,9 @@ def test_a_module_of_the_configuration_is_inspected_like_a_plugin(site):
 
 
 def test_it_is_bound_on_the_conditions_of_the_application(site):
-    conditions = Conditions(PluginOptions(timeout=math.inf, delivery="background"), timeout=0.5, states=("idle",))
+    conditions = Conditions(PluginOptions(timeout=math.inf, delivery="durable"), timeout=0.5, states=("idle",))
     (hook,) = inspect_plugin(site.plugin(HEARS), conditions=conditions, timeout=NEVER).hooks
-    assert (hook.kind, hook.timeout, hook.limited, hook.delivery) == ("event", None, False, "background")
+    assert (hook.kind, hook.timeout, hook.limited, hook.delivery) == ("event", None, False, "durable")
 
 
 def test_a_plugin_that_does_not_fit_its_hooks_is_an_error_that_says_what_it_has(site):

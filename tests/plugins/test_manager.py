@@ -566,7 +566,8 @@ class TestSecrets:
 class FakeStore:
     """Has what a store must have."""
 
-    begin = renew = release = commit = load = claim_expired = purge_messages = close = print
+    begin = enqueue = dequeue = renew_places = renew = release = commit = load = print
+    claim_expired = purge_messages = purge_conversations = close = print
 
 
 class Maker(Recording):

@@ -25,7 +25,20 @@ if TYPE_CHECKING:
 
 __all__ = ["PluginManager"]
 
-_STORE_METHODS = ("begin", "renew", "release", "commit", "load", "claim_expired", "purge_messages", "close")
+_STORE_METHODS = (
+    "begin",
+    "enqueue",
+    "dequeue",
+    "renew_places",
+    "renew",
+    "release",
+    "commit",
+    "load",
+    "claim_expired",
+    "purge_messages",
+    "purge_conversations",
+    "close",
+)
 
 
 class PluginManager:
