@@ -448,7 +448,8 @@ class Outbox(Protocol):
 
         With neither ``retry_in`` nor ``park`` the rest is due at once, and was not tried: ``error`` means nothing then.
         Where all of its events were delivered there is none after those. A claim that has ended by itself is settled
-        all the same, as long as nobody has claimed, retried or dropped any of what waits there since.
+        all the same, as long as nobody has claimed or retried any of that plugin and user since, or dropped one that
+        waits.
         """
         ...
 
