@@ -20,10 +20,12 @@ _LACKING = "it lacks what Thea keeps in it; restore a backup, or name another da
 _SCHEMA = {
     "42P01": _LACKING,
     "42703": _LACKING,
+    "42704": _LACKING,
     "42883": _LACKING,
     "42P07": "it holds something called thea_... that is not Thea's; name another database or schema",
     "42723": "it holds something called thea_... that is not Thea's; name another database or schema",
-    "3F000": "there is no schema to keep tables in; make the one that search_path names, or name another",
+    "3F000": "there is no schema to keep tables in that this user may use; make the one that search_path names, grant "
+    "its use, or name another",
 }
 _UNAVAILABLE = {
     "25006": "it is read-only, a standby perhaps; name the primary server",
@@ -78,4 +80,6 @@ def unreachable(error: BaseException | None, target: Target) -> StoreUnavailable
 
 
 def _text(error: BaseException, target: Target) -> str:
-    return target.without_password(" ".join(str(error).split()))
+    """Return what PostgreSQL says, without what it adds: that holds the statement, or even what somebody wrote."""
+    said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return target.without_password(" ".join((said or str(error)).split()))

@@ -116,6 +116,8 @@ A later step that changes a function gives it another name: processes of both ve
 """
 
 _READ = "SELECT version, key FROM thea_store"
+# Not to_regclass(): where it has found nothing once it says so again, also after another process's commit.
+_EXISTS = "SELECT 1 FROM pg_class WHERE relname = 'thea_store' AND relkind = 'r' AND pg_table_is_visible(oid)"
 _LOCK = "SELECT pg_advisory_xact_lock(5286715826105807)"  # of this store; any number that nobody else is likely to use
 
 
@@ -184,8 +186,7 @@ def _apply(connection: psycopg.Connection, steps: Sequence[Sequence[str]], entro
 
 
 def _exists(connection: psycopg.Connection) -> bool:
-    row = _row(connection, "SELECT to_regclass('thea_store') IS NOT NULL")
-    return row is not None and bool(row[0])
+    return _row(connection, _EXISTS) is not None
 
 
 def _row(connection: psycopg.Connection, statement: LiteralString) -> tuple[Any, ...] | None:
