@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import ModuleType
-
-import pytest
+from unittest.mock import patch
 
 from tests.documentation.pages import blocks
-from tests.support import FakeClock
-from thea_core.testing.stores import StoreContract
-from thea_core.types import Store
 
 PAGE = Path("docs/how-to/write-a-store.md")
 
 
-@pytest.fixture(scope="module")
-def jsonfile() -> ModuleType:
-    """Return the module that the page shows."""
-    (code,) = (block.text for block in blocks(PAGE) if block.file_name == "jsonfile.py")
-    module = ModuleType("jsonfile")
+def module_of_the_page(name: str) -> ModuleType:
+    """Return a module that the page shows."""
+    (code,) = (block.text for block in blocks(PAGE) if block.file_name == f"{name}.py")
+    module = ModuleType(name)
     exec(code, vars(module))
     return module
 
 
-class TestTheStoreOfThePage(StoreContract):
-    @pytest.fixture
-    def clock(self) -> FakeClock:
-        return FakeClock()
+jsonfile = module_of_the_page("jsonfile")
+with patch.dict(sys.modules, {"jsonfile": jsonfile}):
+    TestTheStoreOfThePage = module_of_the_page("test_jsonfile").TestJsonFileStore
 
-    @pytest.fixture
-    def store(self, jsonfile: ModuleType, clock: FakeClock, tmp_path: Path) -> Store:
-        made: Store = jsonfile.JsonFileStore(tmp_path / "conversations.json", clock)
-        return made
+
+def test_the_test_of_the_page_tries_the_store_of_the_page() -> None:
+    assert vars(sys.modules[__name__])["TestTheStoreOfThePage"].test_load_needs_no_lease
+    assert jsonfile.JsonFileStore.outbox is None

@@ -1,6 +1,6 @@
 """What every store must do where a user is to be forgotten."""
 
-# ruff: noqa: D102, PLR2004, S101 -- these are tests: they assert, and say in their names what
+# ruff: noqa: D102, S101 -- these are tests: they assert, and say in their names what
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ __all__ = ["ForgettingContract"]
 
 class ForgettingContract:
     """Forgetting; a part of :class:`~thea_core.testing.stores.StoreContract`, which says what it needs."""
+
+    many = 1_100
 
     # -- a commit that forgets
 
@@ -145,9 +147,9 @@ class ForgettingContract:
         assert store.purge_messages(older_than=15.0) == 1
 
     def test_the_purge_goes_through_all_conversations(self, store: Store, clock: FakeClock) -> None:
-        for number in range(1_100):
+        for number in range(self.many):
             turn(store, f"user-{number}", session_id=None)
         clock.advance(10.0)
         turn(store, "user-7", session_id=None)
-        assert store.purge_conversations(older_than=5.0) == 1_099
+        assert store.purge_conversations(older_than=5.0) == self.many - 1
         assert store.load("user-7") == "{}"

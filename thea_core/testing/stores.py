@@ -24,6 +24,10 @@ class StoreContract(QueueContract, ForgettingContract):
     Such a class gives two fixtures: ``store``, an empty store, which the fixture closes at the end; and ``clock``, from
     which that store takes its time, a :class:`~thea_core.testing.clock.FakeClock`. A store that has its time from
     elsewhere gives an object with the same methods, whose ``advance`` lets the store's time go on.
+
+    Attributes:
+        many: how many users, or messages of one, there are in tests of what goes through all of them.
+        keeps_places: see :class:`~thea_core.testing.queues.QueueContract`.
     """
 
     # -- begin
@@ -417,11 +421,11 @@ class StoreContract(QueueContract, ForgettingContract):
         assert begin(store, message_id="m1").reply == '"second"'
 
     def test_a_purge_goes_through_everything(self, store: Store, clock: FakeClock) -> None:
-        for number in range(1_100):
+        for number in range(self.many):
             turn(store, message_id=str(number))
         clock.advance(1.0)
         turn(store, message_id="new")
-        assert store.purge_messages(older_than=0.5) == 1_100
+        assert store.purge_messages(older_than=0.5) == self.many
         assert store.purge_messages(older_than=0.5) == 0
 
     def test_a_purge_leaves_leases_alone(self, store: Store, clock: FakeClock) -> None:
