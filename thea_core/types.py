@@ -566,8 +566,8 @@ class Store(Protocol):
         What counts is the last commit with a message id or a session timeout, or else the first one of the
         conversation: the end of a session is nothing that a user does. Contexts go, and the ids and replies of
         messages. A user with a session that was not ended yet is left alone, and so is one whose lease is alive; one of
-        whom only messages are known is left to :meth:`purge_messages`. Events that wait in the outbox stay. Durable when
-        it returns.
+        whom only messages are known is left to :meth:`purge_messages`. Events that wait in the outbox stay. It is
+        durable when it returns.
         """
         ...
 
