@@ -295,6 +295,23 @@ class TestManyAtOnce:
         assert 1 <= connections <= 10
         assert backdoor.execute("SELECT count(*) FROM thea_conversations") == [(100,)]
 
+    def test_who_gets_no_connection_in_time_is_told(self, url: str, store: PostgresStore, backdoor: Backdoor) -> None:
+        impatient = PostgresStore(url, timeout=0.05)
+        leases = [take(impatient, f"user-{number}")[0] for number in range(10)]
+        backdoor.execute("BEGIN")
+        backdoor.execute("SELECT FROM thea_leases FOR UPDATE")
+        with ThreadPoolExecutor(10) as threads:
+            for lease in leases:
+                threads.submit(impatient.release, lease)
+            backdoor.wait_for_waiting(10)
+            with pytest.raises(
+                StoreUnavailableError, match=r"no connection came free within 0.05 s; all 10 were in use"
+            ):
+                impatient.load("ana")
+            backdoor.execute("ROLLBACK")
+        assert impatient.load("ana") is None
+        impatient.close()
+
     def test_expired_sessions_are_found_by_an_index(self, store: PostgresStore, backdoor: Backdoor) -> None:
         """No row is read but those of expired sessions."""
         backdoor.execute(

@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from thea_core.callbacks.forking import watch
 from thea_core.errors import StoreUnavailableError
-from thea_core.storage.postgres_failures import explain, is_undone, unreachable
+from thea_core.storage.postgres_failures import exhausted, explain, is_undone, unreachable
 from thea_core.storage.postgres_urls import Target
 
 __all__ = ["Connections", "connect"]
@@ -35,7 +35,7 @@ class _Connection(psycopg.Connection[Any]):
 
     @classmethod
     def connect(  # type: ignore[override]  # narrower: only the pool calls it
-        cls, conninfo: str = "", *, failed: Callable[[BaseException | None], None], **options: Any
+        cls, conninfo: str = "", *, failed: Callable[[psycopg.Error | None], None], **options: Any
     ) -> psycopg.Connection[Any]:
         try:
             connection = super().connect(conninfo, **options)
@@ -74,7 +74,7 @@ class Connections:
         self._lock = threading.RLock()  # re-entrant: a signal handler may close the store in the middle of a call
         self._pool: ConnectionPool[Any] | None = None
         self._inherited: list[ConnectionPool[Any]] = []
-        self._failure: BaseException | None = None
+        self._failure: psycopg.Error | None = None
         self._closed = False
         watch(self)
 
@@ -130,7 +130,7 @@ class Connections:
             try:
                 connection: psycopg.Connection[Any] = pool.getconn(deadline - time.monotonic())
             except PoolTimeout as error:
-                raise unreachable(self._failure or error, self._target) from (self._failure or error)
+                raise self._unavailable() from (self._failure or error)
             except PoolClosed as error:
                 raise self._is_closed() from error
             if _is_quiet(connection):
@@ -162,8 +162,13 @@ class Connections:
         pool.open()
         return pool
 
-    def _note(self, failure: BaseException | None) -> None:
+    def _note(self, failure: psycopg.Error | None) -> None:
         self._failure = failure
+
+    def _unavailable(self) -> StoreUnavailableError:
+        if self._failure is None:
+            return exhausted(self._target, self._timeout, _MOST)
+        return unreachable(self._failure, self._target)
 
     def _is_closed(self) -> StoreUnavailableError:
         return StoreUnavailableError(f"the store {self._target.shown} is closed; make a new one")

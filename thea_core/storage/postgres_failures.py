@@ -8,7 +8,7 @@ from thea_core.errors import CommitRefusedError, StoreError, StoreSchemaError, S
 from thea_core.storage.postgres_functions import HANDLED, LOST, OUTDATED
 from thea_core.storage.postgres_urls import Target
 
-__all__ = ["explain", "is_undone", "unreachable"]
+__all__ = ["exhausted", "explain", "is_undone", "unreachable"]
 
 _REFUSALS = {
     LOST: "the lease of this conversation was lost; nothing was written",
@@ -73,13 +73,20 @@ def explain(error: psycopg.Error, target: Target, *, unknown: str | None = None)
     return StoreUnavailableError(f"{target.shown}: {advice} {said}")
 
 
-def unreachable(error: BaseException | None, target: Target) -> StoreUnavailableError:
+def unreachable(error: psycopg.Error, target: Target) -> StoreUnavailableError:
     """Return the error for a connection that could not be had; ``error`` is what the last attempt failed with."""
-    said = "" if error is None else f" (PostgreSQL says: {_text(error, target)})"
-    return StoreUnavailableError(f"{target.shown}: {_REACH}{said}")
+    return StoreUnavailableError(f"{target.shown}: {_REACH} (PostgreSQL says: {_text(error, target)})")
 
 
-def _text(error: BaseException, target: Target) -> str:
+def exhausted(target: Target, timeout: float, most: int) -> StoreUnavailableError:
+    """Return the error for a call that got no connection, though they can be had."""
+    return StoreUnavailableError(
+        f"{target.shown}: no connection came free within {timeout:g} s; all {most} were in use: see what the server "
+        "is busy with (pg_stat_activity), and try again"
+    )
+
+
+def _text(error: psycopg.Error, target: Target) -> str:
     """Return what PostgreSQL says, without what it adds: that holds the statement, or even what somebody wrote."""
-    said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return target.without_password(" ".join((said or str(error)).split()))
+    said = error.diag.message_primary or str(error)
+    return target.without_password(" ".join(said.split()))
