@@ -11,9 +11,10 @@ from benchmarks.measure import Contender, over
 from benchmarks.peers import peer
 from thea_core import Thea
 
-__all__ = ["AGENDA", "LOGGING", "assistant", "in_memory", "installed", "on_disk"]
+__all__ = ["AGENDA", "BOTH", "LOGGING", "assistant", "in_memory", "installed", "on_disk"]
 
 LOGGING, AGENDA = "logging", "agenda"
+BOTH = (LOGGING, AGENDA)
 
 
 def installed(plugins: Sequence[str]) -> bool:
@@ -22,8 +23,12 @@ def installed(plugins: Sequence[str]) -> bool:
 
 
 @contextmanager
-def assistant(store: str, plugins: Sequence[str], folder: Path) -> Iterator[Thea]:
+def assistant(
+    store: str, plugins: Sequence[str], folder: Path, *, objects: Sequence[object] = (), worker: bool = True
+) -> Iterator[Thea]:
     """Run an application with these plugins, whose files are in ``folder``.
+
+    ``objects`` are plugins too; without ``worker`` nobody sweeps or delivers.
 
     The log is wanted, so that each event becomes a record; there is nowhere to write it but the plugin's own
     ``NullHandler``.
@@ -31,7 +36,7 @@ def assistant(store: str, plugins: Sequence[str], folder: Path) -> Iterator[Thea
     settings = {LOGGING: {"level": "INFO"}, AGENDA: {"path": str(folder / f"{'-'.join(plugins)}.db")}}
     tables = {each: {"settings": settings[each]} for each in plugins}
     config = {"store": {"url": store}, "plugins": {"enabled": list(plugins), **tables}}
-    with Thea(config) as thea:
+    with Thea(config, plugins=objects, worker=worker) as thea:
         yield thea
 
 

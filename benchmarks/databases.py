@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
@@ -56,6 +57,7 @@ class Database:
                 )
             for statement in self.after:
                 connection.execute(statement)
+        os.sync()  # or what is measured next would share the disk with what was filled
 
     def _columns(self, connection: Any) -> dict[str, list[str]]:
         columns: dict[str, list[str]] = {}

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
-from benchmarks.assistant import AGENDA, LOGGING, assistant, installed, on_disk
+from benchmarks.assistant import BOTH, assistant, installed, on_disk
 from benchmarks.databases import NO_SERVER, Database, postgres_database, raw_round_trips, sqlite_database
 from benchmarks.disk import TURNS, folder_on_disk, messages_to
 from benchmarks.measure import Effort, take_turns
@@ -25,7 +25,7 @@ __all__ = ["measure"]
 FLOOR = "two raw round trips each"
 PER_SECOND = "A second, for orientation: they say how fast the server's disk is."
 PLUGINS = {
-    "turns on PostgreSQL, both plugins": (LOGGING, AGENDA),
+    "turns on PostgreSQL, both plugins": BOTH,
     "turns on PostgreSQL, no plugin": (),
 }
 
@@ -38,13 +38,13 @@ def measure(effort: Effort) -> Iterator[Row]:
         def in_file() -> Database:
             return sqlite_database(next(files))
 
-        yield from _of_store(effort, in_file)
+        yield from _of_store(effort, in_file, Path(folder))
         yield from waits_in_process(in_file(), effort)
         if (floor := postgres_database()) is None:
             yield missing("turns, stored events, sweeps and waits on PostgreSQL", "", NO_SERVER)
         else:
             yield from _turns(effort, floor, Path(folder))
-            yield from _of_store(effort, _on_server)
+            yield from _of_store(effort, _on_server, Path(folder))
         yield from deliveries(effort, in_file)
 
 
@@ -54,9 +54,9 @@ def _on_server() -> Database:
     return database
 
 
-def _of_store(effort: Effort, new: Callable[[], Database]) -> Iterator[Row]:
+def _of_store(effort: Effort, new: Callable[[], Database], folder: Path) -> Iterator[Row]:
     """Give the rows that there are of each kind of store; ``new`` gives a database that is empty."""
-    yield from stored_events(effort, new(), new())
+    yield from stored_events(effort, new, folder)
     yield from sweeps(effort, new(), new(), MANY if effort.rounds > 3 else QUICK)
     yield from waits_across_processes(new(), effort)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import mkdtemp
 from threading import Event
 from time import perf_counter
 
-from benchmarks.assistant import on_disk
+from benchmarks.assistant import BOTH, assistant, installed, on_disk
 from benchmarks.databases import Database
 from benchmarks.disk import TURNS, messages_to
 from benchmarks.measure import Effort, take_turns
-from benchmarks.rows import Row, cost
+from benchmarks.rows import Row, cost, missing
 from thea_core import Thea, hookimpl
 from thea_core.types import Outbox
 
@@ -23,6 +26,8 @@ TURNS_TO_TELL, FEW = 600, 200
 QUEUED = 1_000
 """How many events are put on a queue at once, which has room for more."""
 
+_STORED = "turns with their events stored, "
+_NONE = "none stored, "
 NOTE = "Of a plugin that does nothing; for orientation."
 _PATIENCE = 60.0  # seconds until a measurement that hangs is given up
 
@@ -84,26 +89,32 @@ class _Watcher:
             self._all.set()
 
 
-def stored_events(effort: Effort, watched: Database, plain: Database) -> Iterator[Row]:
-    """Give the row of one kind of store, of which two databases are needed.
+def stored_events(effort: Effort, new: Callable[[], Database], folder: Path) -> Iterator[Row]:
+    """Give the rows of one kind of store; ``new`` gives a database that is empty.
 
     Nothing is delivered, since another process may do that; between the goes the outbox is emptied.
     """
-    what = f"a turn whose six events are stored, {watched.name}"
-    beside = f"a turn without plugins, {watched.name}"
+    goes: dict[str, Callable[[], float]] = {}
+    pairs = {"no other plugin": (), "both plugins": BOTH}
     with ExitStack() as stack:
-        watching = stack.enter_context(_watched(watched.url, _Watcher("durable"), worker=False))
-        alone = stack.enter_context(Thea({"store": {"url": plain.url}}, worker=False))
-        goes = {
-            what: _emptied_after(messages_to(on_disk(watching)), watching),
-            beside: messages_to(on_disk(alone)),
-        }
-        watched.warm_up(goes[what])
-        plain.warm_up(goes[beside])
+        for others, plugins in list(pairs.items()):
+            if not installed(plugins):
+                yield missing(_STORED + others, _NONE + others, "thea-logging and thea-agenda are not installed")
+                del pairs[others]
+                continue
+            for name, objects in ((_STORED, [_Watcher("durable")]), (_NONE, [])):
+                database, own = new(), Path(mkdtemp(dir=folder))
+                thea = stack.enter_context(assistant(database.url, plugins, own, objects=objects, worker=False))
+                go = messages_to(on_disk(thea))
+                goes[name + others] = _emptied_after(go, thea) if objects else go
+                database.warm_up(goes[name + others])
         timings = take_turns(goes, rounds=effort.rounds, turns=max(3, effort.turns), pick=statistics.median)
-    yield cost(what, beside, timings, at_most=1.33)
-    for name, seconds in timings.seconds.items():
-        yield Row(f"- {name}", "", tuple(each / TURNS * 1e3 for each in seconds), unit="ms")
+    for others in pairs:
+        row = cost(_STORED + others, _NONE + others, timings, at_most=1.33)
+        yield replace(row, what=f"{row.what}, {database.name}")
+        more = zip(timings.seconds[_STORED + others], timings.seconds[_NONE + others], strict=True)
+        each = tuple((seconds - without) / TURNS * 1e3 for seconds, without in more)
+        yield Row("- what the events take", "", each, unit="ms")
 
 
 def deliveries(effort: Effort, database: Callable[[], Database]) -> Iterator[Row]:

@@ -15,7 +15,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from benchmarks.assistant import AGENDA, LOGGING, assistant, in_memory, installed, on_disk
+from benchmarks.assistant import AGENDA, BOTH, assistant, in_memory, installed, on_disk
 from benchmarks.disk import CONTEXT, TURNS, fill_log, folder_on_disk, messages_to, raw_commits
 from benchmarks.graph import checkpointed
 from benchmarks.measure import Contender, Effort, Timings, interleave, over, take_turns
@@ -27,7 +27,6 @@ from thea_core.types import Commit, SystemClock
 
 __all__ = ["measure"]
 
-BOTH = (LOGGING, AGENDA)
 NONE: tuple[str, ...] = ()
 WHOLE = "a turn in memory, both plugins"
 BARE = "a turn in memory, no plugin"
