@@ -71,8 +71,8 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     return [line for line in lines if isinstance(line, dict)]
 
 
-class Witness:
-    """Is told everything durably, and writes it down."""
+class Listener:
+    """Is told the messages durably, and writes them down."""
 
     name = "witness"
     delivery = "durable"
@@ -83,6 +83,10 @@ class Witness:
     @hookimpl
     def on_message(self, user_id: str, message: str, event_id: str) -> None:
         self._write(hook="on_message", user=user_id, what=message, event_id=event_id)
+
+
+class Witness(Listener):
+    """Is told everything durably, and writes it down."""
 
     @hookimpl
     def on_state_change(self, user_id: str, new_state: str, event_id: str) -> None:
@@ -118,7 +122,6 @@ class Herald:
         self._write(hook="on_session_timeout", user=user_id, what=session_id, event_id=event_id)
 
 
-def plugins(directory: Path, *, durable: bool = True) -> list[object]:
+def plugins(directory: Path) -> list[object]:
     """Return the application's plugins; their journals are in ``directory``."""
-    told = [Witness(Journal(directory / DURABLE))] if durable else []
-    return [Counting(), Herald(Journal(directory / INLINE)), *told]
+    return [Counting(), Herald(Journal(directory / INLINE)), Witness(Journal(directory / DURABLE))]

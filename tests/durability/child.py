@@ -1,9 +1,10 @@
 """The process that is killed: it handles the messages that come on standard input, several at once.
 
 Run as ``python -m tests.durability.child OPTIONS``, with the options as a JSON object: ``url``, ``directory``,
-``shift`` (seconds by which its time is ahead) and ``threads``. Lines of JSON come in and go out. A message is ``{"id",
-"user", "text"}``, and its answer ``{"id", "text", "session"}`` or ``{"id", "error"}``. The line ``{"do": "settle"}``
-lets it end what has expired and hand over what is stored, before it answers with the number of events that are left.
+``shift`` (seconds by which its time is ahead), ``threads`` and ``quiet`` (whether no sweep is made but the last).
+Lines of JSON come in and go out. A message is ``{"id", "user", "text"}``, and its answer ``{"id", "text", "session"}``
+or ``{"id", "error"}``. The line ``{"do": "settle"}`` lets it end what has expired and hand over what is stored, before
+it answers with the number of events that are left.
 """
 
 from __future__ import annotations
@@ -17,11 +18,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from tests.durability.assistant import plugins
-from tests.durability.places import application
+from tests.durability.places import CONFIG, QUIET, application, drained
 from thea_core import Thea
-
-_SETTLE_SECONDS = 30.0
-_LOOK_SECONDS = 0.02
 
 
 def say(**line: object) -> None:
@@ -42,12 +40,7 @@ def answer(app: Thea, request: dict[str, Any]) -> None:
 def settle(app: Thea) -> None:
     """End what has expired, and wait until everything stored is handed over."""
     app.sessions.sweep()
-    outbox, pause = app.store.outbox, threading.Event()
-    for _ in range(round(_SETTLE_SECONDS / _LOOK_SECONDS)):
-        if outbox is None or not outbox.list(limit=1):
-            break
-        pause.wait(_LOOK_SECONDS)
-    say(left=0 if outbox is None else len(outbox.list(limit=1000)))
+    say(left=drained(app))
 
 
 def work(app: Thea, requests: SimpleQueue[dict[str, Any] | None]) -> None:
@@ -73,7 +66,8 @@ def serve(app: Thea, threads: int) -> None:
 
 def main() -> None:
     options = json.loads(sys.argv[1])
-    with application(options["url"], plugins(Path(options["directory"])), shift=options["shift"]) as app:
+    told, config = plugins(Path(options["directory"])), QUIET if options["quiet"] else CONFIG
+    with application(options["url"], told, shift=options["shift"], config=config) as app:
         serve(app, options["threads"])
 
 

@@ -127,19 +127,20 @@ class Driver:
     def _settle(self) -> None:
         """Let the last sessions expire, and everything be handed over."""
         self.run.shift += SESSION_SECONDS + LEASE_SECONDS
-        with self._child() as child:
+        with self._child(quiet=True) as child:
             child.expect("ready")
             self._repeat_all(child)
             child.say(do="settle")
             self.run.left = child.expect("left")
             child.end()
 
-    def _child(self) -> Child:
+    def _child(self, *, quiet: bool = False) -> Child:
         options = {
             "url": self._plan.url,
             "directory": str(self._plan.directory),
             "shift": self.run.shift,
             "threads": _THREADS,
+            "quiet": quiet,
         }
         return Child("child", options, self.run.log)
 

@@ -90,13 +90,13 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Run it, and return the status to exit with."""
     asked = _arguments()
-    with tempfile.TemporaryDirectory(prefix="killing-") as name, place(asked.store, Path(name)) as url:
-        plan = Plan(url, Path(name), asked.messages, asked.users, asked.kills, asked.seed)
+    with tempfile.TemporaryDirectory(prefix="killing-") as name:
+        plan = Plan(place(asked.store, Path(name)), Path(name), asked.messages, asked.users, asked.kills, asked.seed)
         sys.stdout.write(f"{command(asked.store, plan)}\n")
         sys.stdout.flush()
         result = kill_again_and_again(plan)
         verdict = f"{len(result.problems)} things do not hold" if result.problems else "everything holds"
-        machine = f"Python {platform.python_version()}, {version(url)}, {os.cpu_count()} cores"
+        machine = f"Python {platform.python_version()}, {version(plan.url)}, {os.cpu_count()} cores"
         sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%d}, {machine}: {result.figures}, seed {plan.seed}: {verdict}\n")
         for problem in result.problems:
             sys.stdout.write(f"- {problem}\n")

@@ -7,11 +7,13 @@ second process can share it.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from thea_core import Clock, Store, SystemClock, Thea
 from thea_core.storage import open_store
@@ -19,9 +21,14 @@ from thea_core.storage import open_store
 STORES = ("sqlite", "postgres")
 SESSION_SECONDS = 1800.0
 LEASE_SECONDS = 30.0
-"""How long leases, places in queues and claims of events live at most: a kill holds nothing up for longer."""
+"""How long leases and places in queues live at most: a kill holds no user up for longer."""
+
+_DRAIN_SECONDS = 60.0
+_LOOK_SECONDS = 0.02
 
 CONFIG = {"sessions": {"timeout": SESSION_SECONDS, "sweep_interval": 0.1}}
+QUIET = {"sessions": {"timeout": SESSION_SECONDS, "sweep_interval": 3600.0}}
+"""As above, with no sweep but those that are asked for."""
 
 
 class ShiftedClock:
@@ -37,11 +44,25 @@ class ShiftedClock:
 
 
 @contextmanager
-def application(url: str, plugins: Sequence[object], *, shift: float = 0.0) -> Iterator[Thea]:
+def application(
+    url: str, plugins: Sequence[object], *, shift: float = 0.0, config: Mapping[str, Any] = CONFIG
+) -> Iterator[Thea]:
     """Run an application over the store that ``url`` names, whose time is ``shift`` seconds ahead."""
     clock = ShiftedClock(shift)
-    with opened(url, clock) as store, Thea(CONFIG, plugins=plugins, store=store, clock=clock) as app:
+    with opened(url, clock) as store, Thea(config, plugins=plugins, store=store, clock=clock) as app:
         yield app
+
+
+def drained(app: Thea) -> int:
+    """Wait until everything stored is handed over, but not for ever; return how many events are left."""
+    outbox, pause = app.store.outbox, threading.Event()
+    if outbox is None:
+        raise AssertionError("the store has no outbox")
+    for _ in range(round(_DRAIN_SECONDS / _LOOK_SECONDS)):
+        if not outbox.list(limit=1):
+            return 0
+        pause.wait(_LOOK_SECONDS)
+    return len(outbox.list(limit=1000))
 
 
 @contextmanager
@@ -57,16 +78,13 @@ def opened(url: str, clock: Clock | None = None) -> Iterator[Store]:
         yield store
 
 
-@contextmanager
-def place(kind: str, directory: Path) -> Iterator[str]:
-    """Give the URL of an empty store of that kind; what is in a database goes at the end of the block."""
+def place(kind: str, directory: Path) -> str:
+    """Return the URL of an empty store of that kind; a schema goes with the database of this run."""
     if kind == "sqlite":
-        yield f"sqlite:///{directory / 'thea.db'}"
-        return
-    from tests.durability.schemas import schema
+        return f"sqlite:///{directory / 'thea.db'}"
+    from tests.services.postgres import new_schema
 
-    with schema() as url:
-        yield url
+    return new_schema()
 
 
 def version(url: str) -> str:

@@ -17,8 +17,7 @@ def test_a_process_that_is_killed_again_and_again_loses_nothing_and_does_nothing
     store: str, tmp_path: Path
 ) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
-    with place(store, tmp_path) as url:
-        plan = Plan(url, tmp_path, messages=120, users=10, kills=6, seed=seed)
-        print(f"{store}: to repeat it: {command(store, plan)}")  # noqa: T201 -- shown where the test fails
-        result = kill_again_and_again(plan)
+    plan = Plan(place(store, tmp_path), tmp_path, messages=120, users=10, kills=6, seed=seed)
+    print(f"to repeat it: {command(store, plan)}")  # noqa: T201 -- shown where the test fails
+    result = kill_again_and_again(plan)
     assert result.problems == [], command(store, plan)
