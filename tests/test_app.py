@@ -379,6 +379,13 @@ class TestDurableDelivery:
             thea.handle_request("ana", "hello")
             assert "thea-sweeper" not in {each.name for each in threading.enumerate()}
 
+    def test_closing_hands_over_what_is_due(self):
+        ledger = Ledger()
+        with Thea(MEMORY, plugins=[ledger]) as thea:
+            for number in range(50):
+                thea.handle_request(f"user-{number % 3}", str(number))
+        assert sorted(ledger.heard, key=int) == [str(number) for number in range(50)]
+
     def test_closing_waits_for_the_delivery_under_way_and_settles_it(self, elsewhere):
         begun, go_on = threading.Event(), threading.Event()
 

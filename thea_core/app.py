@@ -235,8 +235,8 @@ class Thea:
     def close(self, timeout: float = 5.0) -> None:
         """Bring everything to its end, under one deadline. Idempotent; what fails meanwhile is logged.
 
-        New messages are refused, and those under way get half of the time. Then the sweeper is stopped, and durable
-        events are handed over no more: what is under way gets half of the rest, and what waits stays in the store. The
+        New messages are refused, and those under way get half of the time. Then the sweeper is stopped; durable events
+        that are due are handed over for at most half of the rest, and what is left of them stays in the store. The
         plugins are shut down, the last one first, event loops are stopped, and store and record are closed.
 
         Args:

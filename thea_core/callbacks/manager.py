@@ -375,14 +375,19 @@ class CallbackManager:
                 courier.wake()
 
     def stop_couriers(self, timeout: float = 5.0) -> bool:
-        """Claim no more events; wait until the deliveries under way are settled. Return whether all have ended.
+        """Deliver what is due, for half of the time; then claim no more, and wait for what is under way.
 
         Whatever is not delivered stays in the outbox. Called within a delivery, it does not wait for that one.
 
         Args:
             timeout: seconds in all.
+
+        Returns:
+            Whether all couriers have ended.
         """
         end = time.monotonic() + timeout
+        for wait in [courier.begin_flush() for courier in self._couriers()]:
+            wait(end - timeout / 2 - time.monotonic())
         ended = [courier.join(end - time.monotonic()) for courier in self._end_couriers()]
         return all(ended)
 
