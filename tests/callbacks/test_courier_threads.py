@@ -17,6 +17,7 @@ from tests.callbacks.background import PATIENCE, closed_afterwards
 from tests.callbacks.outboxes import TestOutbox, hooks, plug, tell
 from tests.support import FakeClock, run_in_child
 from thea_core import CallbackManager, hookimpl
+from thea_core.callbacks import couriers
 from thea_core.callbacks.runners import Runner
 from thea_core.errors import StoreUnavailableError
 
@@ -45,6 +46,12 @@ class Hearing:
     def wait(self, count: int = 1) -> bool:
         """Wait until so many messages have come since the last time."""
         return all(self.said.acquire(timeout=PATIENCE) for _ in range(count))
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let couriers look as often as they are woken."""
+    monkeypatch.setattr(couriers, "PACE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -143,6 +150,69 @@ class TestStarting:
             assert shop.wait()
         callbacks.flush(PATIENCE)
         assert outbox.list() == ()
+
+
+class TestPace:
+    """How long a courier sleeps between two looks; the test does the work of its thread."""
+
+    @pytest.fixture(autouse=True)
+    def _hurried(self, _unhurried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(couriers, "PACE_SECONDS", 1000.0)
+
+    def test_soon_after_a_look_the_next_one_waits_so_that_more_is_claimed_together(
+        self, callbacks: CallbackManager, outbox: TestOutbox
+    ) -> None:
+        courier = plug(callbacks, Hearing())
+        runner = _stand_in(courier)
+        tell(callbacks, "one")
+        assert 900 < courier.work(runner, in_vain=False) <= 1000
+        assert (outbox.waiting, outbox.claims) == ([], 1)
+        tell(callbacks, "two")
+        courier.wake()
+        assert 900 < courier.work(runner, in_vain=False) <= 1000
+        assert (outbox.waiting, outbox.claims) == ([("two", 0)], 1)
+        courier.end()
+
+    def test_nobody_rings_meanwhile(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
+        courier, bells = plug(callbacks, Hearing()), []
+        runner = _stand_in(courier, bells)
+        courier.wake()
+        assert not bells[0].empty()
+        tell(callbacks, "one")
+        courier.work(runner, in_vain=False)
+        assert outbox.claims == 1
+        while not bells[0].empty():
+            bells[0].get()
+        courier.wake()
+        assert bells[0].empty()
+        courier.end()
+
+    def test_where_there_is_much_to_do_it_does_not_wait(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
+        shop = Hearing()
+        courier = plug(callbacks, shop)
+        runner = _stand_in(courier)
+        for number in range(40):
+            tell(callbacks, str(number), user=f"user {number}")
+        tell(callbacks, *(f"more {number}" for number in range(40)), user="eva")
+        courier.work(runner, in_vain=False)
+        assert len(shop.heard) == 80
+        assert outbox.waiting == []
+        courier.end()
+
+    def test_who_flushes_does_not_wait_either(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
+        plug(callbacks, Hearing())
+        callbacks.start_couriers(NEVER)
+        for message in ("one", "two"):
+            tell(callbacks, message)
+            assert callbacks.flush(PATIENCE) == 0
+            assert outbox.waiting == []
+
+    def test_nor_does_who_ends_it(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
+        plug(callbacks, Hearing())
+        callbacks.start_couriers(NEVER)
+        callbacks.flush(PATIENCE)
+        assert callbacks.stop_couriers(PATIENCE)
+        assert outbox.waiting == []
 
 
 class TestFlush:
@@ -300,7 +370,7 @@ def test_a_thread_that_is_not_its_own_any_more_ends(callbacks: CallbackManager, 
     courier.end()
 
 
-def _stand_in(courier: Any) -> Runner:
+def _stand_in(courier: Any, bells: list[Any] | None = None) -> Runner:
     """Start a courier whose thread does nothing, and return what stands for that: the test does its work."""
     started: list[Runner] = []
 
@@ -309,6 +379,8 @@ def _stand_in(courier: Any) -> Runner:
             super().__init__(name, work, bell)
             self.thread = threading.Thread(target=lambda: None, daemon=True)
             started.append(self)
+            if bells is not None:
+                bells.append(bell)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("thea_core.callbacks.couriers.Runner", Idle)

@@ -24,6 +24,8 @@ from thea_core.callbacks.couriers import CLAIM_SECONDS
 from thea_core.errors import StoreUnavailableError
 from thea_core.types import OutgoingEvent
 
+NEVER = 3600.0  # seconds between two looks: as good as never
+
 
 @pytest.fixture
 def callbacks(clock: FakeClock) -> Iterator[CallbackManager]:
@@ -367,12 +369,22 @@ class TestFailing:
 
     def test_one_that_takes_too_long_is_tried_again(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
         go = threading.Event()
-        courier = plug(callbacks, hooks(on_message=lambda: go.wait(PATIENCE)), timeout=SHORT)
-        tell(callbacks, "one")
-        deliver(courier)
+        heard = []
+
+        def on_message(message: str) -> None:
+            heard.append(message)
+            if message == "one":
+                assert go.wait(PATIENCE)
+
+        courier = plug(callbacks, hooks(on_message=on_message), timeout=SHORT)
+        tell(callbacks, "one", "two")
+        tell(callbacks, "three", user="eva")
+        courier.start(NEVER)
+        assert callbacks.flush(PATIENCE) == 0  # another thread goes on with what this one had claimed
+        assert heard == ["one", "three"]
+        assert rows(callbacks) == [("on_message", "timeout"), ("on_message", "ok")]
+        assert outbox.waiting == [("one", 1), ("two", 0)]
         go.set()
-        assert rows(callbacks) == [("on_message", "timeout")]
-        assert outbox.waiting == [("one", 1)]
 
     @pytest.mark.parametrize(
         ("event", "why"),
@@ -453,13 +465,13 @@ class TestNotTried:
         courier = plug(callbacks, hooks(on_message=on_message), timeout=SHORT)
         for user in "abcd":
             tell(callbacks, f"of {user}", user=user)
-        deliver(courier)
+        courier.start(NEVER)
+        assert callbacks.flush(PATIENCE) == 1
         assert len(heard) == 3
-        assert outbox.waiting[-1] == ("of d", 0)
+        assert outbox.waiting == [("of a", 1), ("of b", 1), ("of c", 1), ("of d", 0)]
         claims = outbox.claims
-        deliver(courier)
+        assert callbacks.flush(PATIENCE) == 1
         assert outbox.claims == claims
-        courier.start(3600)
         go.set()
         assert last.wait(PATIENCE)  # it is woken: nobody looks for an hour
         assert heard[3] == "of d"
@@ -467,7 +479,10 @@ class TestNotTried:
     def test_without_a_thread_it_is_given_back(
         self, callbacks: CallbackManager, outbox: TestOutbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        shop = Shop()
+        class One(Shop):
+            thread = "one"
+
+        shop = One()
         courier = plug(callbacks, shop)
         tell(callbacks, "one")
 

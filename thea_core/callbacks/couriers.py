@@ -11,30 +11,30 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import Context
-from functools import partial
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from thea_core.callbacks import flow
 from thea_core.callbacks.binding import Callback
-from thea_core.callbacks.breaker import REFUSED, Breaker
+from thea_core.callbacks.breaker import Breaker
 from thea_core.callbacks.event_json import decode
 from thea_core.callbacks.failures import FailureLog, log, log_exception
 from thea_core.callbacks.history import Failure
-from thea_core.callbacks.limits import CoroutineStep, ThreadStep, Ways
+from thea_core.callbacks.limits import Ways
 from thea_core.callbacks.queues import flush_call
-from thea_core.callbacks.runners import Runner
+from thea_core.callbacks.runners import Making, Mark, QueuedCall, Runner
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
     from thea_core.callbacks.deliveries import Deliveries
     from thea_core.callbacks.durable import Outlet
+    from thea_core.errors import CallbackTimeoutError
     from thea_core.types import ClaimedEvents, Clock, Outbox, StoredEvent
 
-__all__ = ["CLAIM_SECONDS", "DEFAULT_ATTEMPTS", "POLL_SECONDS", "Courier"]
+__all__ = ["CLAIM_SECONDS", "DEFAULT_ATTEMPTS", "PACE_SECONDS", "POLL_SECONDS", "Courier"]
 
 DEFAULT_ATTEMPTS: Final = 20
 """After how many failed deliveries an event is set aside, if the operator does not say otherwise."""
@@ -45,11 +45,23 @@ CLAIM_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 1.0
 """How often a courier that nobody wakes looks for events: those of other processes, and those to be tried again."""
 
+PACE_SECONDS: Final = 0.05
+"""How long a courier waits between two looks, unless there is much to do: what comes meanwhile is claimed together."""
+
 _USERS = 16  # in one claim
+_MANY = 8  # events of one user in one claim: there may be more
 _LONGEST_RETRY = 600.0  # seconds between two deliveries of an event
 _LONGEST_TROUBLE = 30.0  # seconds between two tries while the store fails
-_NOT_TRIED = Failure(0, "skipped", "its circuit breaker is open")
+_NO_TRY = ("skipped", "cancelled")  # outcomes of calls that tell nothing of the event
+_REFUSED = Failure(0, "skipped", "its circuit breaker is open")
 _WORN = "its deliveries were begun, and never came to an end: perhaps they took the process down"
+
+
+_AT_ONCE, _SOON, _LATER = "at once", "soon", "later"  # when to look again
+
+_Deliveries = Generator[tuple[QueuedCall, "float | None"], "Failure | None", str]
+"""The deliveries under one claim: it yields each call with its limit, and gets what was noted of it if it did not end
+well. Any thread may go on with it, while none is at it: one that hangs in a call is left behind."""
 
 
 class _Verdict(NamedTuple):
@@ -81,8 +93,26 @@ class _Flush:
         self.left = True
 
 
+class _Noting:
+    """Does what is done around each delivery, and keeps how the last one ended.
+
+    Attributes:
+        failure: what was noted of it, if it did not end well.
+    """
+
+    def __init__(self, books: Deliveries) -> None:
+        self._books = books
+        self.running = books.running
+        self.begin = books.begin
+        self.drop = books.drop
+        self.failure: Failure | None = None
+
+    def end(self, callback: Callback, ticket: int, start: int, error: BaseException | None) -> None:
+        self.failure = self._books.end(callback, ticket, start, error)
+
+
 class Courier:
-    """Brings one plugin its events. Thread-safe; all deliveries are made by one daemon thread, ``thea-NAME``.
+    """Brings one plugin its events. Thread-safe; deliveries are made by a daemon thread ``thea-NAME``, one at a time.
 
     Callbacks run as those of a queue do, with the plugin's time limits and on its threads or its event loop; each
     delivery has a row in the history, and a say in the breaker.
@@ -114,7 +144,8 @@ class Courier:
         self._ways = ways
         self._outlet = outlet
         self._now = clock.monotonic_ns
-        self._books = books
+        self._books = _Noting(books)
+        self._making = Making(ways, clock, self._books, self._lose)
         self._failures = failures
         self._entropy = entropy
         self._max_attempts = max_attempts
@@ -131,12 +162,15 @@ class Courier:
 
         self._lock = threading.RLock()  # a finalizer may run within, and wake it
         self._bell: SimpleQueue[None] = SimpleQueue()
-        self._rung = False
+        self._rung = False  # whether it will look anyway
         self._runner: Runner | None = None
         self._thread: threading.Thread | None = None
         self._flushes: list[_Flush] = []
         self._ending = False
-        self._held = False  # whether the plugin cannot be called now
+        self._deliveries: _Deliveries | None = None  # under way
+        self._late: tuple[Mark, CallbackTimeoutError] | None = None  # the call in which the thread before was left
+        self._next_look = 0.0
+        self._held = False  # whether the plugin cannot be called now, or the store not be asked
         self._breaker: Breaker | None = None  # the one for which that is so
         self._troubles = 0  # of the store, in a row
 
@@ -155,6 +189,11 @@ class Courier:
         with self._lock:
             self._poll = poll
             self._wanted, self._ending = True, False
+        self._launch()
+
+    def _launch(self) -> None:
+        """See to it that there is a thread. Where none can be started the next wake tries again."""
+        with self._lock:
             if self._runner is not None:
                 return
             self._runner = runner = Runner(self._name, self, self._bell)
@@ -162,7 +201,8 @@ class Courier:
         try:
             runner.thread.start()
         except BaseException as error:
-            self._runner = self._thread = None
+            if runner.thread.ident is None:  # else Ctrl-C came afterwards
+                self._runner = self._thread = None
             if not isinstance(error, RuntimeError):  # there are too many, or the interpreter is about to end
                 raise
 
@@ -172,7 +212,7 @@ class Courier:
             return
         self._rung = True
         if self._runner is None:  # a fork has taken it away, or no thread was to be had
-            self.start(self._poll)
+            self._launch()
         else:
             self._bell.put(None)
 
@@ -187,13 +227,20 @@ class Courier:
 
         Called by the plugin while it is delivered to, it does not wait.
         """
-        thread = self._thread
-        if thread is None or thread.ident is None:
-            return True
-        if thread is threading.current_thread() or flow.running(self):
-            return False
-        thread.join(min(max(0.0, timeout), threading.TIMEOUT_MAX))
-        return not thread.is_alive()
+        end = time.monotonic() + timeout
+        while (thread := self._thread) is not None and thread.ident is not None:
+            if self._is_own:
+                return False
+            thread.join(min(max(0.0, end - time.monotonic()), threading.TIMEOUT_MAX))
+            if thread is self._thread:  # else it was left behind, and another one goes on
+                return not thread.is_alive()
+        return True
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether the caller is what the courier's thread waits for."""
+        runner = self._runner
+        return runner is not None and (runner.thread is threading.current_thread() or flow.running(runner))
 
     def begin_flush(self) -> Callable[[float], bool]:
         """Look for events now; return a function that waits until none is due, for so many seconds; whether it is so.
@@ -202,7 +249,7 @@ class Courier:
         where the courier is not started, or the plugin itself asks while it is delivered to.
         """
         with self._lock:
-            if self._runner is None or self._thread is threading.current_thread() or flow.running(self):
+            if not self._wanted or self._runner is None or self._is_own:
                 return lambda _: True
             flush = _Flush()
             self._flushes.append(flush)
@@ -219,58 +266,96 @@ class Courier:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's thread and claims; the next wake or start begins anew."""
+        self._making.after_fork_in_child()
         self._fresh()
 
     # The work
 
     def work(self, runner: Runner, *, in_vain: bool) -> float:  # noqa: ARG002 -- who slept in vain looks all the same
         """Do what there is to do, on the runner's thread; return for how many seconds to sleep then, 0 to end."""
-        while (flushes := self._begin(runner)) is not None:
+        while True:
+            begun = self._begin(runner)
+            if isinstance(begun, float):
+                return begun
             try:
-                more = self.run_once()
+                again = self._go_on(runner)
             except BaseException:  # of an observer, say: the others must go on; Ctrl-C never comes to this thread
                 log_exception("something around the deliveries to %r failed; they go on", self._name)
-                self._held, more = True, False
-            if not more:
-                return self._rest(flushes)
-        return 0.0
+                self._held, again = True, _LATER
+            if again is None:
+                return 0.0
+            self._next_look = 0.0 if again == _AT_ONCE else time.monotonic() + PACE_SECONDS
+            if again == _LATER:
+                return self._rest(begun)
 
     def run_once(self) -> bool:
-        """Claim and deliver once, in the calling thread; whether there may be more to do at once."""
-        outbox = self._outlet.outbox
-        self._held = self._ways.stragglers.too_many or (self._breaker is not None and not self._breaker.ready)
-        if outbox is None or self._held:
-            return False
-        self._breaker = None
+        """Claim and deliver once, in the calling thread; whether there may be more to do. Not while it is started."""
+        self._runner = runner = Runner(self._name, self, self._bell)
         try:
-            claims = outbox.claim(self._name, duration=CLAIM_SECONDS, limit=_USERS)
-        except Exception as error:  # of whatever store
-            self._note_trouble(error)
-            return False
-        self._troubles = 0
-        if claims:
-            self._deliver(outbox, claims)
-        return bool(claims) and not self._held
+            return self._go_on(runner) in (_AT_ONCE, _SOON)
+        finally:
+            if self._runner is runner:
+                self._runner = None
 
-    def _begin(self, runner: Runner) -> list[_Flush] | None:
-        """Return who waits for this round; None where the runner is to end."""
+    def _begin(self, runner: Runner) -> list[_Flush] | float:
+        """Return who waits for this look; or for how many seconds to sleep before it, 0.0 to end."""
         with self._lock:
-            if self._runner is not runner:  # the child of a body that has forked
-                return None
-            if not self._ending:
-                self._rung = False  # before anything is claimed: who rings from here on may bring more
-                return self._flushes[:]
-            self._runner = None
-            flushes, self._flushes = self._flushes, []
-        for flush in flushes:
-            flush.done.set()
-        return None
+            if self._runner is not runner:  # it was left behind, or this is the child of a body that has forked
+                return 0.0
+            if self._deliveries is None and not self._wanted:
+                self._runner = None
+                flushes, self._flushes = self._flushes, []
+                for flush in flushes:
+                    flush.done.set()
+                return 0.0
+            early = self._next_look - time.monotonic()
+            if early > 0 and self._deliveries is None and not self._flushes:
+                self._rung = True  # nobody needs to ring meanwhile
+                return early
+            self._rung = False  # before anything is claimed: who rings from here on may bring more
+            return self._flushes[:]
 
     def _rest(self, flushes: Sequence[_Flush]) -> float:
         for flush in flushes:
             flush.left = self._held
             flush.done.set()
         return min(2.0 ** (self._troubles - 1), _LONGEST_TROUBLE) if self._troubles else self._poll
+
+    def _go_on(self, runner: Runner) -> str | None:
+        """Make the deliveries under way, or those of another claim; return when to look again.
+
+        None where that is another thread's: this one was left behind in a call, or a body has forked.
+        """
+        failure = None
+        deliveries = self._deliver() if self._deliveries is None else self._deliveries
+        self._deliveries = deliveries
+        if (late := self._late) is not None:
+            self._late = None
+            self._books.end(late[0].callback, late[0].ticket, late[0].start, late[1])
+            failure = self._books.failure
+        try:
+            begun = late is not None
+            while True:
+                call, limit = deliveries.send(failure) if begun else next(deliveries)
+                if not self._making.make(runner, call, limit):
+                    return None
+                begun, failure = True, self._books.failure
+        except StopIteration as end:
+            self._deliveries = None
+            return end.value  # type: ignore[no-any-return]
+        except BaseException:
+            self._deliveries = None
+            raise
+
+    def _lose(self, runner: Runner, mark: Mark, late: CallbackTimeoutError) -> None:
+        """Go on with another thread: the one that makes this call hangs. What it did is noted by its successor."""
+        with self._lock:
+            if self._runner is not runner:
+                return
+            self._late = mark, late
+            self._runner = None
+        self._ways.stragglers.add()
+        self._launch()
 
     def _note_trouble(self, error: BaseException) -> None:
         self._held = True
@@ -279,45 +364,69 @@ class Courier:
 
     # One claim
 
-    def _deliver(self, outbox: Outbox, claims: Sequence[ClaimedEvents]) -> None:
-        here, end = self._lock, self._now() + round(CLAIM_SECONDS / 2 * 1e9)
+    def _deliver(self) -> _Deliveries:
+        """Claim and deliver; return when to look again."""
+        outbox = self._outlet.outbox
+        held = self._ways.stragglers.too_many or (self._breaker is not None and not self._breaker.ready)
+        self._held = held
+        if outbox is None or held:
+            return _LATER
+        self._breaker = None
+        try:
+            claims = outbox.claim(self._name, duration=CLAIM_SECONDS, limit=_USERS)
+        except Exception as error:  # of whatever store
+            self._note_trouble(error)
+            return _LATER
+        self._troubles = 0
+        yield from self._deliver_claims(outbox, claims)
+        if self._held or not claims:
+            return _LATER
+        many = len(claims) >= _USERS or any(len(each.events) >= _MANY for each in claims)
+        return _AT_ONCE if many else _SOON
 
-        def go_on() -> bool:
-            return here is self._lock and not (self._ending or self._held) and self._now() < end
-
+    def _deliver_claims(
+        self, outbox: Outbox, claims: Sequence[ClaimedEvents]
+    ) -> Generator[tuple[QueuedCall, float | None], Failure | None, None]:
+        end = self._now() + round(CLAIM_SECONDS / 2 * 1e9)
         verdicts = []
         for claimed in claims:
             worn = claimed.attempt > self._max_attempts
-            verdict = _Verdict(0, _WORN) if worn else self._deliver_in_order(claimed.events, go_on)
-            if here is not self._lock:
-                return  # a body has forked, and this is the child: the claims are the parent's
+            verdict = _Verdict(0, _WORN) if worn else (yield from self._deliver_in_order(claimed.events, end))
             verdicts.append((claimed, verdict))
             if self._on_flush is None:
                 self._settle(outbox, *verdicts.pop())
-        flushed = self._flush(self._on_flush) if any(verdict.delivered for _, verdict in verdicts) else None
+        flushed = None
+        if self._on_flush is not None and any(verdict.delivered for _, verdict in verdicts):
+            positional, named, limit = flush_call(self._on_flush, self._on_flush.timeout or self._interval)
+            flushed = yield from self._make(self._on_flush, positional, named, limit)
         for claimed, verdict in verdicts:
             failed = flushed is not None and verdict.delivered > 0
             self._settle(outbox, claimed, self._failed(flushed) if failed else verdict)
 
-    def _deliver_in_order(self, events: Sequence[StoredEvent], go_on: Callable[[], bool]) -> _Verdict:
+    def _deliver_in_order(
+        self, events: Sequence[StoredEvent], end: int
+    ) -> Generator[tuple[QueuedCall, float | None], Failure | None, _Verdict]:
         for number, event in enumerate(events):
-            if not go_on():
+            if self._ending or self._held or self._now() >= end:
                 return _Verdict(number)
             try:
-                failure = self._deliver_one(event)
+                failure = yield from self._deliver_one(event)
             except (ValueError, RecursionError) as error:  # it cannot be read, and never will be
                 return _Verdict(number, self._failures.text(error), hopeless=True)
             if failure is not None:
                 return self._failed(failure)._replace(delivered=number)
         return _Verdict(len(events))
 
-    def _failed(self, failure: Failure | None) -> _Verdict:
+    @staticmethod
+    def _failed(failure: Failure | None) -> _Verdict:
         """Return the verdict on an event that was not delivered."""
-        if failure is None or failure.outcome in ("skipped", "cancelled"):
+        if failure is None or failure.outcome in _NO_TRY:
             return _Verdict(0)
         return _Verdict(0, failure.error or failure.outcome)
 
-    def _deliver_one(self, event: StoredEvent) -> Failure | None:
+    def _deliver_one(
+        self, event: StoredEvent
+    ) -> Generator[tuple[QueuedCall, float | None], Failure | None, Failure | None]:
         """Call all that the plugin has of the event's hook, until one fails.
 
         Raises:
@@ -334,53 +443,23 @@ class Courier:
                 raise ValueError(f"the event has no {', '.join(missing)}, and {callback.hook.signature} has")
             positional = tuple(arguments[name] for name in callback.arguments.positional)
             named = {name: arguments[name] for name in (*callback.arguments.keyword, *callback.arguments.rest)}
-            failure = self._make(callback, positional, named, callback.timeout)
+            failure = yield from self._make(callback, positional, named, callback.timeout)
             if failure is not None:
                 return failure
         return None
 
-    def _flush(self, callback: Callback | None) -> Failure | None:
-        if callback is None:
-            return None
-        positional, named, limit = flush_call(callback, callback.timeout or self._interval)
-        return self._make(callback, positional, named, limit)
-
     def _make(
         self, callback: Callback, positional: tuple[Any, ...], named: dict[str, Any], limit: float | None
-    ) -> Failure | None:
-        """Make one call, and note how it ended; return what was noted of one that did not end well."""
-        here, breaker = self._lock, callback.breaker
-        start, ticket = self._now(), self._books.begin(callback)
-        if ticket == REFUSED:
+    ) -> Generator[tuple[QueuedCall, float | None], Failure | None, Failure | None]:
+        """Have one call made; return what was noted of it if it did not end well."""
+        breaker = callback.breaker
+        if breaker is not None and not breaker.ready:
+            failure: Failure | None = _REFUSED
+        else:
+            failure = yield (callback, positional, named, (callback.hook,), Context()), limit
+        if failure is not None and failure.outcome in _NO_TRY:
             self._held, self._breaker = True, breaker
-            return _NOT_TRIED
-        error = Context().run(self._call, callback, positional, named, limit)
-        if here is not self._lock:
-            return None  # the same
-        failure = self._books.end(callback, ticket, start, error)
-        if failure is not None and failure.outcome in ("skipped", "cancelled"):
-            self._held = True
         return failure
-
-    def _call(
-        self, callback: Callback, positional: tuple[Any, ...], named: dict[str, Any], limit: float | None
-    ) -> BaseException | None:
-        """Call the callback, here or where it belongs; return what it raised, or why it did not end."""
-        ways, keys, running = self._ways, (callback.hook,), self._books.running
-        running.append(None)
-        frame = flow.enter(self, *keys)
-        try:
-            if callback.threaded:
-                return ThreadStep(partial(callback.function, *positional, **named), ways, limit, keys).wait()[1]
-            value = callback.function(*positional, **named)
-            if type(value) is CoroutineType:
-                return CoroutineStep(value, ways, limit, keys).wait()[1]
-        except BaseException as error:  # Ctrl-C never comes to this thread: it is the callback's own
-            return error
-        finally:
-            flow.leave(frame)
-            running.pop()
-        return None
 
     # What became of it
 

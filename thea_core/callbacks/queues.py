@@ -319,7 +319,7 @@ class EventQueue:
             except BaseException:  # of an observer, say: the queue must go on; Ctrl-C never comes to this thread
                 log_exception("something around the queue of %r failed; it goes on", self._ways.name)
 
-    def _next(self, runner: Runner, *, in_vain: bool) -> Callable[[], None] | float:
+    def _next(self, runner: Runner, *, in_vain: bool) -> Callable[[], object] | float:
         """Return what is to be done next; or, where there is nothing, for how many seconds to sleep; 0 to end."""
         with self._lock:
             if self._runner is not runner:  # it was left behind, or this is the child of a body that has forked
@@ -337,7 +337,7 @@ class EventQueue:
                 return self._rest()
             return _IDLE_SECONDS if self.on_flush is None else max(self._flushed + self._interval - now, 0.001)
 
-    def _task(self, runner: Runner, now: float) -> Callable[[], None] | None:
+    def _task(self, runner: Runner, now: float) -> Callable[[], object] | None:
         """Return how to make the next call, or the next one of ``on_flush``; the lock is held."""
         seconds = self._flush_due(now)
         if seconds is not None:

@@ -159,8 +159,11 @@ class Making:
         self._looks: list[float] = []  # when it will be looked whether a call hangs; the earliest last
         self._runner: Runner | None = None
 
-    def make(self, runner: Runner, call: QueuedCall, limit: float | None) -> None:
-        """Make one call in the thread of ``runner``, and note how it ended; nothing where it was left behind."""
+    def make(self, runner: Runner, call: QueuedCall, limit: float | None) -> bool:
+        """Make one call in the thread of ``runner``, and note how it ended; False where that is not this thread's.
+
+        It is not where it was left behind, or where the body has forked and this is the child.
+        """
         self._runner = runner
         callback = call[0]
         start = self._now()
@@ -178,9 +181,11 @@ class Making:
             runner.at = None
             if not mark.claim():
                 self._ways.stragglers.remove()
-                return
-        if self._runner is runner:  # else the body has forked, and this is the child
-            self._books.end(callback, ticket, start, error)
+                return False
+        if self._runner is not runner:  # the body has forked, and this is the child
+            return False
+        self._books.end(callback, ticket, start, error)
+        return True
 
     def _call(
         self, runner: Runner, call: QueuedCall, mark: Mark, limit: float | None, *, inline: bool
