@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.support import FakeClock
 from thea_core.cli import exits
 from thea_core.cli.ending import Ending, wait_for_signal
 
@@ -32,7 +33,7 @@ def test_a_signal_ends_the_wait(number: signal.Signals) -> None:
 
     def body() -> None:
         entered.wait(60)
-        os.kill(os.getpid(), number)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
     thread = threading.Thread(target=body)
     thread.start()
@@ -44,16 +45,31 @@ def test_a_signal_ends_the_wait(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, exits.Terminated)])
 def test_a_second_signal_interrupts_the_closing(number: signal.Signals, kind: type[BaseException]) -> None:
+    clock = FakeClock()
+
     def run() -> None:
-        with Ending():
+        with Ending(clock):
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
             finally:
+                clock.advance(0.25)
                 os.kill(os.getpid(), number)
 
     with pytest.raises(KeyboardInterrupt) as caught:
         run()
     assert caught.type is kind
+
+
+def test_a_signal_that_comes_twice_at_once_is_one() -> None:
+    clock, closed = FakeClock(), []
+    with Ending(clock):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            clock.advance(0.24)
+            os.kill(os.getpid(), signal.SIGTERM)
+            closed.append(1)
+    assert closed == [1]
 
 
 def test_an_error_of_the_block_passes_and_handlers_are_put_back() -> None:

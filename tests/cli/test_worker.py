@@ -154,6 +154,8 @@ def test_a_second_signal_does_not_wait_for_the_closing(process: Process, monkeyp
         assert line(started).startswith("worker: ready")
         started.send_signal(signal.SIGTERM)
         assert line(started, "stderr") == "closing"
+        with pytest.raises(subprocess.TimeoutExpired):  # it waits for the plugin, and is not taken by surprise
+            started.wait(timeout=0.5)
         started.send_signal(signal.SIGTERM)
         _, errors = started.communicate(timeout=60)
     assert started.returncode == exits.TERMINATED

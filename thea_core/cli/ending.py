@@ -8,9 +8,11 @@ from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from thea_core.cli.exits import Terminated
+from thea_core.types import Clock, SystemClock
 
 __all__ = ["Ending", "wait_for_signal"]
 
+_ECHO_NS: Final = 250_000_000
 _PAUSE: Final = 1.0  # seconds; where a signal does not end a wait, as on Windows, it is heard after it
 
 
@@ -18,11 +20,16 @@ class Ending:
     """Makes the first SIGTERM or Ctrl-C leave the block that is entered; what was opened in it is closed on the way.
 
     Leaving in that way is no error: what follows the block goes on. A second signal, while things are being closed, is
-    an interruption like any other. Outside the main thread, where no signal arrives, it does nothing.
+    an interruption like any other; but one within a quarter of a second is the first one again, which programs such as
+    timeout(1) send to the process and to its group. Outside the main thread, where no signal arrives, it does nothing.
+
+    Args:
+        clock: measures that quarter.
     """
 
-    def __init__(self) -> None:
-        self._heard = False
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._now = (clock or SystemClock()).monotonic_ns
+        self._heard: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -37,11 +44,12 @@ class Ending:
             signal.signal(number, before)
         return isinstance(error, _Ended)
 
-    def _hear(self, number: int, _: FrameType | None) -> NoReturn:
-        if self._heard:
+    def _hear(self, number: int, _: FrameType | None) -> None:
+        if self._heard is None:
+            self._heard = self._now()
+            raise _Ended
+        if self._now() - self._heard >= _ECHO_NS:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        self._heard = True
-        raise _Ended
 
 
 class _Ended(KeyboardInterrupt):

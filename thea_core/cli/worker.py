@@ -42,7 +42,7 @@ def command(options: Options, log: Path | None) -> None:
     of them.
 
     When it is ready it says so in a line on standard output. SIGTERM or Ctrl-C ends it within 5 seconds; what was not
-    delivered then stays in the store. A second signal does not wait.
+    delivered then stays in the store. A second signal, not at once, does not wait.
     """
     work = _Work()
     with (

@@ -21,7 +21,7 @@ __all__ = ["command"]
     metavar="DURATION",
     required=True,
     callback=lambda _context, _parameter, text: seconds_of(text),
-    help="For how long nothing was heard of a user: 90d, 12h, ...",
+    help="For how long a user did nothing: 90d, 12h, ...",
 )
 @json_option
 @click.pass_obj
