@@ -382,6 +382,50 @@ class TestProcesses:
         assert store.load("ana") == "150"
         store.close()
 
+    def test_who_asks_again_whether_it_is_its_turn_keeps_nobody_from_writing(
+        self, path: Path, clock: FakeClock
+    ) -> None:
+        store = SQLiteStore(path, clock=clock, busy_timeout=0.0)
+        take(store)
+        store.enqueue("ana", owner="there", duration=30.0)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        assert store.begin("ana", owner="there", duration=30.0, queued=True) is None
+        other.close()
+        store.close()
+
+    @pytest.fixture
+    def store_per_thread(self, path: Path, clock: FakeClock) -> Iterator[Any]:
+        """A store for each thread on one file, so that only SQLite keeps them apart."""
+        own = threading.local()
+        opened: list[SQLiteStore] = []
+
+        class OnePerThread:
+            def __getattr__(self, name: str) -> Any:
+                if not hasattr(own, "store"):
+                    own.store = SQLiteStore(path, clock=clock)
+                    opened.append(own.store)
+                return getattr(own.store, name)
+
+        yield OnePerThread()
+        assert len(opened) > 3
+        for each in opened:
+            each.close()
+
+    def test_connections_that_wait_are_served_in_order(self, store_per_thread: Any) -> None:
+        StoreContract().test_threads_that_wait_are_served_in_the_order_in_which_they_came(store_per_thread)
+
+    def test_connections_that_want_one_conversation_lose_no_update(self, store_per_thread: Any) -> None:
+        StoreContract().test_threads_that_want_one_conversation_lose_no_update(store_per_thread)
+
+    def test_connections_share_the_work_of_the_outbox(self, store_per_thread: Any) -> None:
+        class OutboxPerThread:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(store_per_thread.outbox, name)
+
+        outbox: Any = OutboxPerThread()
+        OutboxContract().test_threads_share_the_work_and_keep_the_order_of_each_user(store_per_thread, outbox)
+
     def test_threads_that_create_the_file_at_once_agree_on_its_key(self, path: Path, clock: FakeClock) -> None:
         stores: list[SQLiteStore] = []
         barrier = threading.Barrier(4)

@@ -252,6 +252,8 @@ class SQLiteStore:
         self, connection: Connection, user_id: str, owner: str, duration: float, values: dict[str, str | None]
     ) -> Conversation | None:
         message_id = values["message_id"]
+        if values["waiting"] is not None and self._must_wait(connection, values):
+            return None
         with Relaxed(connection):
             now = self._now()
             context, version, session_id, deadline, fence, busy, pending, attempt, reply, place = connection.execute(
@@ -274,6 +276,13 @@ class SQLiteStore:
                 lease = Lease(user_id, owner, fence)
         expired = deadline is not None and deadline <= now
         return Conversation(lease, context, version or 0, session_id, expired, again, reply)
+
+    def _must_wait(self, connection: Connection, values: dict[str, str | None]) -> bool:
+        """Whether somebody with a place would get None. Those who ask again and again keep nobody from writing."""
+        _, _, _, _, _, busy, _, _, reply, place = connection.execute(
+            schema.READ, {**values, "now": self._now()}
+        ).fetchone()
+        return bool(busy) and reply is None and place is not None
 
     def _update_lease(self, connection: Connection, statement: str, lease: Lease, duration: float) -> bool:
         expires = self._now() + duration

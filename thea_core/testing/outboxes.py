@@ -12,7 +12,7 @@ import pytest
 
 from thea_core.errors import CommitRefusedError, StoreUnavailableError
 from thea_core.testing.clock import FakeClock
-from thea_core.testing.turns import take, turn
+from thea_core.testing.turns import run_together, take, turn
 from thea_core.types import ClaimedEvents, Commit, Outbox, OutgoingEvent, Store, StoredEvent
 
 __all__ = ["OutboxContract", "event", "tell"]
@@ -518,8 +518,8 @@ class OutboxContract:
         busy: set[str] = set()
         overlaps: list[str] = []
 
-        def work() -> None:
-            while outbox.list(limit=1):
+        def work(failed: threading.Event) -> None:
+            while outbox.list(limit=1) and not failed.is_set():
                 for claimed in outbox.claim("shop", duration=30.0, limit=2):
                     if claimed.user_id in busy:
                         overlaps.append(claimed.user_id)
@@ -528,10 +528,6 @@ class OutboxContract:
                     busy.discard(claimed.user_id)
                     assert outbox.settle(claimed, delivered=3)
 
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_together(*[work] * 3)
         assert not overlaps
         assert told == {user_id: [f"{number:02}" for number in range(20)] for user_id in users}

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 from thea_core.testing.clock import FakeClock
-from thea_core.testing.turns import begin, take, turn
+from thea_core.testing.turns import begin, run_together, take, turn
 from thea_core.types import Commit, Store
 
 __all__ = ["QueueContract"]
@@ -174,9 +175,10 @@ class QueueContract:
     def test_threads_that_wait_are_served_in_the_order_in_which_they_came(self, store: Store) -> None:
         served: list[str] = []
 
-        def wait(owner: str) -> None:
+        def wait(owner: str, failed: threading.Event) -> None:
             while (found := store.begin("ana", owner=owner, duration=30.0, queued=True)) is None:
-                pass
+                if failed.is_set():
+                    return
             assert found.lease is not None
             served.append(owner)
             store.commit(Commit(found.lease, found.version, "{}", None))
@@ -185,10 +187,5 @@ class QueueContract:
         owners = ["d", "b", "c", "a"]
         for owner in owners:
             store.enqueue("ana", owner=owner, duration=30.0)
-        threads = [threading.Thread(target=wait, args=(owner,)) for owner in sorted(owners)]
-        for thread in threads:
-            thread.start()
-        store.release(lease)
-        for thread in threads:
-            thread.join()
+        run_together(*(partial(wait, owner) for owner in sorted(owners)), lambda _: store.release(lease))
         assert served == owners

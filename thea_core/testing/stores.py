@@ -12,7 +12,7 @@ from thea_core.errors import CommitRefusedError, StoreUnavailableError
 from thea_core.testing.clock import FakeClock
 from thea_core.testing.forgetting import ForgettingContract
 from thea_core.testing.queues import QueueContract
-from thea_core.testing.turns import begin, take, turn
+from thea_core.testing.turns import begin, run_together, take, turn
 from thea_core.types import Commit, Conversation, Lease, Store
 
 __all__ = ["StoreContract", "begin", "take", "turn"]
@@ -447,18 +447,14 @@ class StoreContract(QueueContract, ForgettingContract):
     # -- threads
 
     def test_threads_that_want_one_conversation_lose_no_update(self, store: Store) -> None:
-        def work() -> None:
-            done = 0
-            while done < 25:
-                conversation = store.begin("ana", owner=threading.current_thread().name, duration=30.0)
+        def work(failed: threading.Event) -> None:
+            owner, done = threading.current_thread().name, 0
+            while done < 25 and not failed.is_set():
+                conversation = store.begin("ana", owner=owner, duration=30.0)
                 if conversation is not None and conversation.lease is not None:
                     count = str(int(conversation.context or "0") + 1)
                     store.commit(Commit(conversation.lease, conversation.version, count, None))
                     done += 1
 
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_together(*[work] * 4)
         assert store.load("ana") == "100"
