@@ -13,7 +13,7 @@ from thea_core.types import Clock, SystemClock
 __all__ = ["Ending", "wait_for_signal"]
 
 _ECHO_NS: Final = 250_000_000
-_PAUSE: Final = 1.0  # seconds; where a signal does not end a wait, as on Windows, it is heard after it
+_PAUSE: Final = 0.5  # seconds; a signal that comes just before a wait, and on Windows any, is heard after it
 
 
 class Ending:
