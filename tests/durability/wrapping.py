@@ -16,7 +16,7 @@ class WrappedStore:
     Args:
         store: the other one.
         call: is called with the name of the method and a function that does the work; ``outbox.`` stands before the
-            names of an outbox's methods.
+            names of an outbox's methods, and ``begin`` of who has a place in the queue is ``begin.queued``.
     """
 
     def __init__(self, store: Store, call: Callable[[str, Callable[[], Any]], Any] = lambda _, work: work()) -> None:
@@ -39,7 +39,7 @@ class WrappedStore:
         self, user_id: str, *, owner: str, duration: float, message_id: str | None = None, queued: bool = False
     ) -> Conversation | None:
         return self._call(
-            "begin",
+            "begin.queued" if queued else "begin",
             lambda: self.inner.begin(user_id, owner=owner, duration=duration, message_id=message_id, queued=queued),
         )
 
