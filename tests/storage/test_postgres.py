@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.services.postgres import empty, new_schema, require
+from thea_core.errors import StoreUnavailableError
 from thea_core.testing import FakeClock, OutboxContract, StoreContract
 from thea_core.testing.machine import StoreMachine
 from thea_core.types import Store
@@ -22,7 +23,7 @@ def _server() -> None:
     require()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def clock() -> FakeClock:
     return FakeClock()
 
@@ -32,12 +33,23 @@ def schema() -> str:
     return new_schema()
 
 
+@pytest.fixture(scope="module")
+def stores(schema: str, clock: FakeClock) -> Iterator[list[PostgresStore]]:
+    """The stores that were opened for this module, the last of which may be in use."""
+    stores = [PostgresStore(schema, clock=clock)]
+    yield stores
+    stores[-1].close()
+
+
 @pytest.fixture
-def store(schema: str, clock: FakeClock) -> Iterator[PostgresStore]:
+def store(schema: str, clock: FakeClock, stores: list[PostgresStore]) -> PostgresStore:
+    """An empty store: the same again and again, since to connect takes longer than a test, until one closes it."""
     empty(schema)
-    store = PostgresStore(schema, clock=clock)
-    yield store
-    store.close()
+    try:
+        stores[-1].load("ana")
+    except StoreUnavailableError:
+        stores.append(PostgresStore(schema, clock=clock))
+    return stores[-1]
 
 
 class TestPostgresStore(StoreContract, OutboxContract):
