@@ -133,6 +133,7 @@ class TestStarting:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
             callbacks.start_couriers(NEVER)
+            callbacks.wake_couriers()
         assert outbox.claims == 0
         callbacks.wake_couriers()
         assert shop.wait()

@@ -203,6 +203,7 @@ class Courier:
         except BaseException as error:
             if runner.thread.ident is None:  # else Ctrl-C came afterwards
                 self._runner = self._thread = None
+                self._rung = False
             if not isinstance(error, RuntimeError):  # there are too many, or the interpreter is about to end
                 raise
 
@@ -326,20 +327,19 @@ class Courier:
 
         None where that is another thread's: this one was left behind in a call, or a body has forked.
         """
-        failure = None
         deliveries = self._deliver() if self._deliveries is None else self._deliveries
         self._deliveries = deliveries
-        if (late := self._late) is not None:
-            self._late = None
-            self._books.end(late[0].callback, late[0].ticket, late[0].start, late[1])
-            failure = self._books.failure
+        failure = None
         try:
-            begun = late is not None
+            if (late := self._late) is not None:
+                self._late = None
+                self._books.end(late[0].callback, late[0].ticket, late[0].start, late[1])
+                failure = self._books.failure
             while True:
-                call, limit = deliveries.send(failure) if begun else next(deliveries)
+                call, limit = deliveries.send(failure)  # the first time that is None, as it must be
                 if not self._making.make(runner, call, limit):
                     return None
-                begun, failure = True, self._books.failure
+                failure = self._books.failure
         except StopIteration as end:
             self._deliveries = None
             return end.value  # type: ignore[no-any-return]

@@ -96,23 +96,22 @@ def text_writer(hook: str, names: Sequence[str]) -> Callable[[Sequence[Any]], st
 
     It takes the values of the arguments, in the order of ``names``. Thread-safe; raises nothing that comes from them.
     """
-    keys = [_text_of(name) for name in names]
-    keys = [f"{',' if place else ''}{key}:" for place, key in enumerate(keys)]
-    head = f'{{"version":{VERSION},"hook":{_text_of(hook)},"arguments":{{'
+    form = ",".join(f"{_text_of(name)}:%s" for name in names)
+    template = f'{{"version":{VERSION},"hook":{_text_of(hook)},"arguments":{{{form}}}}}'
 
     def write(values: Sequence[Any]) -> str:
-        parts, writer = [head], _Writer()
-        for key, value in zip(keys, values, strict=True):
+        texts: list[str] = []
+        writer: _Writer | None = None
+        for value in values:
             kind = type(value)
-            if kind is str and not _changes(value):
-                text = _text_of(value)
+            if kind is str and (value.isascii() or not _JOINED.search(value)):
+                texts.append(_text_of(value))
             elif kind is datetime and value.tzinfo is UTC:
-                text = f'{{"$datetime":"{value.isoformat(timespec="microseconds")}"}}'
+                texts.append(f'{{"$datetime":"{value.isoformat(timespec="microseconds")}"}}')
             else:
-                text = _text_of(writer.value(value, 1))
-            parts += key, text
-        parts.append("}}")
-        return "".join(parts)
+                writer = writer or _Writer()
+                texts.append(_text_of(writer.value(value, 1)))
+        return template % tuple(texts)
 
     return write
 
