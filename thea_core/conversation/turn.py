@@ -30,6 +30,7 @@ from thea_core.errors import (
     ContextError,
     GuardUnavailableError,
     StoreError,
+    StoreSchemaError,
     TransitionVeto,
     error_text,
     format_traceback,
@@ -120,7 +121,13 @@ class RunningTurn:
     def _again(self, read: Conversation) -> Reply:
         """Return the reply to a message that was handled before, with the context as it is stored now."""
         context = load_context(read.context, self._user_id, self._initial)
-        return Reply(context=context, **json.loads(read.reply or "{}"))
+        try:
+            reply = Reply(context=context, **json.loads(read.reply or ""))
+        except (TypeError, ValueError):
+            raise StoreSchemaError(
+                "what is stored as the reply to this message is none; restore a backup, or clear the user's context"
+            ) from None
+        return reply
 
     def _open(self, read: Conversation) -> None:
         """Take up the conversation: its context, its session, the ids of its events."""
