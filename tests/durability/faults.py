@@ -190,13 +190,17 @@ class Scene:
         assert (before.text, before.session_id) == (reply.text, reply.session_id)
         return reply
 
+    def settle(self) -> None:
+        """End what has expired, and wait until everything stored is handed over."""
+        self.app.sessions.sweep()
+        assert drained(self.app) == 0
+
     def check(self) -> None:
         """Send everything once more; check that all was applied once, and told, and nothing acknowledged is gone."""
         for user, texts in self._sent.items():
             for text in texts:
                 assert self.send(user, text), f"{text} is refused though the store has recovered"
-        self.app.sessions.sweep()
-        assert drained(self.app) == 0
+        self.settle()
         for user, texts in self._sent.items():
             context = self.app.contexts.load(user)
             assert sorted(context["seen"]) == sorted(texts)
