@@ -547,3 +547,15 @@ class TestTheStoredState:
             driver.handle(world.router, "ana", "hola")
         world.router.contexts.clear("ana")
         assert driver.handle(world.router, "ana", "hola").ok
+
+    @pytest.mark.parametrize("damaged", ['{"text": "1: xx', '"text"', "null", '{"words": "hello"}', ""])
+    def test_a_stored_reply_that_is_none_is_told(
+        self, driver: Driver, world: World, monkeypatch: pytest.MonkeyPatch, damaged: str
+    ) -> None:
+        from thea_core import StoreSchemaError
+
+        driver.handle(world.router, "ana", "hello", "m1")
+        begin = world.store.begin
+        monkeypatch.setattr(world.store, "begin", lambda *a, **k: begin(*a, **k)._replace(reply=damaged))
+        with pytest.raises(StoreSchemaError, match="the reply to this message"):
+            driver.handle(world.router, "ana", "hello", "m1")
