@@ -276,7 +276,7 @@ class Courier:
         """Do what there is to do, on the runner's thread; return for how many seconds to sleep then, 0 to end."""
         while True:
             begun = self._begin(runner)
-            if isinstance(begun, float):
+            if not isinstance(begun, list):
                 return begun
             try:
                 again = self._go_on(runner)
