@@ -1,4 +1,4 @@
-"""Whatever fails, and whenever: each event arrives, in order for each user, or is set aside, and none behind it is lost.
+"""Whatever fails, and whenever: each event arrives, in order for each user, or is set aside, and no other is lost.
 
 Hypothesis makes up what the plugin and the store do; one courier or two deliver, with a clock that stands still.
 """
