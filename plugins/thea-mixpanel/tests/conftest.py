@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,15 +99,26 @@ def time() -> Time:
     return Time()
 
 
+def application(*durable: str) -> Any:
+    """Return as much of an application as the plugin needs, with the names of the plugins with durable delivery."""
+    return SimpleNamespace(callbacks=SimpleNamespace(durable_plugins=list(durable)))
+
+
+@pytest.fixture
+def app() -> Any:
+    """An application in which no delivery is durable."""
+    return application()
+
+
 @pytest.fixture
 def events(server: RecordingServer, time: Time) -> Iterator[Callable[..., Events]]:
     """Make a plugin of the given settings that has been started, outside of an application."""
     made: list[MixpanelPlugin] = []
 
-    def make(**settings: Any) -> Events:
+    def make(*durable: str, **settings: Any) -> Events:
         given = {"token": TOKEN, "endpoint": server.url, "request_timeout": 20} | settings
         plugin = MixpanelPlugin(MixpanelSettings(**given), clock=time, uniform=lambda _, high: high, wait=time.wait)
-        plugin.on_startup()
+        plugin.on_startup(application(*durable))
         made.append(plugin)
         return Events(plugin)
 

@@ -42,7 +42,7 @@ class TestRetry:
         assert time.pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
         assert told.plugin.lost == {"HTTP 500": 1}
 
-    def test_a_pause_is_between_half_of_it_and_all_of_it(self, server, time):
+    def test_a_pause_is_between_half_of_it_and_all_of_it(self, server, time, app):
         asked = []
 
         def low(lowest, highest):
@@ -52,7 +52,7 @@ class TestRetry:
         server.script(Answer(500), Answer(500))
         settings = MixpanelSettings(token="t", endpoint=server.url)
         plugin = MixpanelPlugin(settings, clock=time, uniform=low, wait=time.wait)
-        plugin.on_startup()
+        plugin.on_startup(app)
         plugin.on_session_timeout(user_id="ana", session_id="s", timestamp=time.moment, event_id="1")
         plugin.on_flush(timeout=5.0)
         plugin.on_shutdown(timeout=5.0)
@@ -331,7 +331,7 @@ class TestWayToIt:
         told.flush()
         assert (told.plugin.sent, told.plugin.lost) == (5, {})
 
-    def test_connections_are_kept_for_the_next_request_and_closed_at_the_end(self, events, monkeypatch, server):
+    def test_connections_are_kept_for_the_next_request_and_closed_at_the_end(self, events, monkeypatch, server, app):
         import requests
 
         made, closed = [], []
@@ -361,7 +361,7 @@ class TestWayToIt:
         sending.join(30)
         assert closed == made
         server.usual = Answer()
-        told.plugin.on_startup()
+        told.plugin.on_startup(app)
         told.message()
         told.plugin.on_shutdown(timeout=5.0)
         assert closed == made

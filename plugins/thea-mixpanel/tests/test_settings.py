@@ -47,9 +47,9 @@ def test_they_cannot_be_changed():
 
 class TestToken:
     @pytest.mark.parametrize("token", [None, "", "  "])
-    def test_without_one_the_plugin_does_nothing_and_says_so_once(self, caplog, token):
+    def test_without_one_the_plugin_does_nothing_and_says_so_once(self, caplog, token, app):
         plugin = MixpanelPlugin(MixpanelSettings(token=token))
-        plugin.on_startup()
+        plugin.on_startup(app)
         plugin.on_session_timeout(user_id="ana", session_id="s", timestamp="whatever", event_id="1")
         plugin.on_flush(timeout=1.0)
         plugin.on_shutdown(timeout=1.0)

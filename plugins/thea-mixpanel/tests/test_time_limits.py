@@ -162,11 +162,11 @@ class TestShutdown:
         assert server.requests == []
         assert told.plugin.lost == {"the plugin was shut down": 1}
 
-    def test_a_plugin_that_is_started_again_begins_anew(self, events, server):
+    def test_a_plugin_that_is_started_again_begins_anew(self, events, server, app):
         told = events()
         told.plugin.on_shutdown(timeout=1.0)
         told.message()
-        told.plugin.on_startup()
+        told.plugin.on_startup(app)
         told.message()
         told.flush()
         assert (told.plugin.sent, told.plugin.lost) == (1, {})

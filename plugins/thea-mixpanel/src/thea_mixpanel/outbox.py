@@ -1,7 +1,9 @@
 """The events that wait for their request: gathered up to one batch, sent, sent again, or given up.
 
 This is no queue. A full batch is sent where the event that filled it is handled, and until that is done the next event
-waits in the core's queue, which is bounded.
+waits in the core's queue, which is bounded. With durable delivery nothing is given up that Mixpanel may still take: the
+events of a round are gathered, sent when the core asks for it, and either all of them are done with, or an error tells
+the core to bring them again.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from thea_core import Clock
+from thea_core import Clock, PluginError
 from thea_mixpanel.losses import Losses
 from thea_mixpanel.posting import Verdict
 
@@ -43,12 +45,12 @@ class _Flight:
 
     Attributes:
         undecided: of how many of its events it is not known yet what becomes of them.
-        splits: how many times it may still be split to find the events that are not taken: enough for four of them.
+        splits: how many times it may still be split to find the events that are not taken.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, splits: int) -> None:
         self.undecided = size
-        self.splits = 4 * size.bit_length()
+        self.splits = splits
 
 
 class Outbox:
@@ -64,6 +66,7 @@ class Outbox:
         max_retries: how many times a request that fails is repeated.
         request_timeout: seconds for connection and answer, each.
         surroundings: where time and chance come from.
+        is_durable: tells whether the events are stored elsewhere until they are delivered; asked when there are some.
 
     Attributes:
         sent: how many events Mixpanel has accepted.
@@ -78,6 +81,7 @@ class Outbox:
         max_retries: int,
         request_timeout: float,
         surroundings: Surroundings,
+        is_durable: Callable[[], bool],
     ) -> None:
         self._post = post
         self._losses = losses
@@ -85,12 +89,14 @@ class Outbox:
         self._max_retries = max_retries
         self._request_timeout = request_timeout
         self._clock, self._uniform, self._wait = surroundings
+        self._is_durable = is_durable
         self._lock = threading.Lock()
         self._landed = threading.Condition(self._lock)
         self._gathered: list[str] = []
         self._flights: set[_Flight] = set()
         self._failures = 0  # in a row
         self._not_before = -math.inf  # when the next request may be made, after one that failed
+        self._trouble = ""  # what that one failed with
         self._closing = threading.Event()
         self._end = math.inf  # when the shutdown must be over
         self._closed = False
@@ -103,12 +109,12 @@ class Outbox:
         api_key: object = None,  # noqa: ARG002
         api_secret: object = None,  # noqa: ARG002
     ) -> None:
-        """Take an event; where it makes a batch full, send that before returning."""
+        """Take an event; where it makes a batch full, send that before returning, unless the events are durable."""
         with self._lock:
             closed = self._closed
             if not closed:
                 self._gathered.append(json_message)
-            full = len(self._gathered) >= self._flush_at
+            full = len(self._gathered) >= self._flush_at and not self._is_durable()
         if closed:
             self._losses.add(_SHUT_DOWN)
         elif full:
@@ -120,18 +126,32 @@ class Outbox:
         Args:
             seconds: how long pauses between tries may take in all. A request that has begun is not cut short by it: it
                 might arrive all the same, and then twice.
+
+        Raises:
+            PluginError: the events are durable, and Mixpanel has not taken all that had been gathered. Nothing of it is
+                kept: it comes again.
         """
         deadline = self._now() + seconds
+        if self._is_durable():
+            self._deliver_durable(deadline)
+            return
         while self._deliver_batch(deadline):
             pass
 
     def close(self, seconds: float) -> None:
-        """Send what has been gathered with one last try, and wait for what is under way; the rest is lost."""
+        """Send what has been gathered with one last try, and wait for what is under way; the rest is lost.
+
+        Events that are durable are only waited for: those that are not sent are stored still.
+        """
+        durable = self._is_durable()
         self._end = self._now() + seconds
         self._closing.set()
-        self.deliver()
+        if not durable:
+            self.deliver()
         with self._lock:
             self._landed.wait_for(lambda: not self._flights, max(0.0, self._end - self._now()))
+            if durable:  # and not closed: who delivers still must hear what becomes of it
+                return
             self._closed = True
             unanswered = sum(each.undecided for each in self._flights)
             gathered, self._gathered = len(self._gathered), []
@@ -150,7 +170,7 @@ class Outbox:
             del self._gathered[: self._flush_at]
             if not batch:
                 return False
-            flight = _Flight(len(batch))
+            flight = _Flight(len(batch), 4 * len(batch).bit_length())  # enough for four events that are not taken
             self._flights.add(flight)
         kept = batch  # also where Ctrl-C comes: to send it twice is no harm, the events have ids
         try:
@@ -163,8 +183,27 @@ class Outbox:
                 self._landed.notify_all()
         return not kept
 
+    def _deliver_durable(self, deadline: float) -> None:
+        """Send all that has been gathered, or raise: the events that come next are those of another round."""
+        with self._lock:
+            events, self._gathered = self._gathered, []
+            flight = _Flight(len(events), len(events))  # enough for all of them: none may be lost for another one
+            self._flights.add(flight)
+        try:
+            for first in range(0, len(events), self._flush_at):
+                if self._settle(flight, events[first : first + self._flush_at], deadline):
+                    raise _not_taken(f"{self._trouble}, and the pause after that is not over")
+        finally:
+            with self._lock:
+                self._flights.remove(flight)
+                self._landed.notify_all()
+
     def _settle(self, flight: _Flight, events: list[str], deadline: float) -> list[str]:
-        """Send events with one request until it is decided what becomes of them; return those to be kept."""
+        """Send events with one request until it is decided what becomes of them; return those to be kept.
+
+        Raises:
+            PluginError: they are durable, and no single one of them is at fault.
+        """
         while True:
             if not self._ready(deadline):
                 return events
@@ -204,7 +243,7 @@ class Outbox:
             self._failures += 1
             pause = _FIRST_PAUSE * 2 ** min(self._failures - 1, 10) * self._uniform(0.5, 1.0)
             pause = min(_LONGEST_PAUSE, pause if verdict.retry_after is None else verdict.retry_after)
-            self._not_before = self._now() + pause
+            self._not_before, self._trouble = self._now() + pause, verdict.reason
             again = self._failures <= self._max_retries and not self._closing.is_set()
             if not again:
                 self._failures = 0
@@ -215,8 +254,14 @@ class Outbox:
             self._failures, self._not_before = 0, -math.inf
 
     def _decide(self, flight: _Flight, events: list[str], verdict: Verdict) -> None:
-        """Count events as sent or as lost."""
+        """Count events as sent or as lost.
+
+        Raises:
+            PluginError: neither is true: they are durable, and may be taken later.
+        """
         accepted = verdict.outcome == "accepted"
+        if verdict.outcome in ("failed", "refused") and self._is_durable():
+            raise _not_taken(f"{verdict.reason} ({verdict.detail})" if verdict.detail else verdict.reason)
         with self._lock:
             if self._closed:  # they have been counted as lost
                 return
@@ -225,3 +270,7 @@ class Outbox:
                 self.sent += len(events)
         if not accepted:
             self._losses.add(verdict.reason, len(events), verdict.detail)
+
+
+def _not_taken(why: str) -> PluginError:
+    return PluginError(f"Mixpanel has not taken the events: {why}", plugin="mixpanel")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from thea_core import Clock, PluginError, SystemClock, hookimpl
+from thea_core import Application, Clock, PluginError, SystemClock, hookimpl
 from thea_mixpanel.functions import load_function
 from thea_mixpanel.losses import Losses
 from thea_mixpanel.settings import MixpanelSettings
@@ -71,6 +71,12 @@ class MixpanelPlugin:
 
     Nothing of what goes wrong at Mixpanel is raised by a callback, which would have its circuit breaker skip events: it
     is counted in ``lost`` and logged, and ``on_shutdown`` raises an error that names the total.
+
+    With durable delivery (``[plugins.mixpanel] delivery = "durable"``) the application keeps each event until it has
+    been delivered, and delivered it is only when Mixpanel has accepted it, or has refused this very event for good,
+    which is counted as before. The callbacks only gather then, and ``on_flush`` sends; where Mixpanel does not take the
+    events now, it raises, they are forgotten here and not counted, and the application brings them again. What arrives
+    twice, Mixpanel drops by its ``$insert_id``; ``sent``, ``lost`` and ``without_user`` count it twice.
     """
 
     name = "mixpanel"
@@ -97,6 +103,8 @@ class MixpanelPlugin:
         self._hash_key = key.get_secret_value().encode("utf-8", "surrogatepass") if hashes and key else None
         self._super_properties = clean_all(self._settings.super_properties)
         self._work: _Work | None = None
+        self._app: Application | None = None
+        self._durable: bool | None = None
         self.without_user = 0
 
     @property
@@ -112,8 +120,9 @@ class MixpanelPlugin:
         return 0 if work is None else work.outbox.sent
 
     @hookimpl
-    def on_startup(self) -> None:
+    def on_startup(self, app: Application) -> None:
         """Import the library, and begin; without a token, warn."""
+        self._app, self._durable = app, None
         if self._token:
             self._work = self._begin()
         else:
@@ -147,14 +156,18 @@ class MixpanelPlugin:
 
     @hookimpl(timeout=None)
     def on_flush(self, timeout: float) -> None:
-        """Send what has been gathered."""
+        """Send what has been gathered.
+
+        Raises:
+            PluginError: the events are durable, and Mixpanel has not taken all of them.
+        """
         work = self._here()
         if work is not None:
             work.outbox.deliver(timeout)
 
     @hookimpl
     def on_shutdown(self, timeout: float) -> None:
-        """Send what is left with one last try, and close the connections.
+        """Send what is left with one last try, unless it is stored, and close the connections.
 
         Raises:
             PluginError: events were lost since the start; it names how many, and why.
@@ -183,6 +196,7 @@ class MixpanelPlugin:
             max_retries=settings.max_retries,
             request_timeout=settings.request_timeout,
             surroundings=Surroundings(self._clock, self._uniform, self._wait),
+            is_durable=self._is_durable,
         )
         return _Work(os.getpid(), losses, poster, outbox, Mixpanel(self._token, consumer=outbox))
 
@@ -193,9 +207,18 @@ class MixpanelPlugin:
             self._work = work = self._begin()
         return work
 
+    def _is_durable(self) -> bool:
+        """Tell whether events come out of the store, which keeps them where this raises.
+
+        Asked first when there is one: at the start it is not known yet, and at the end no more.
+        """
+        if self._durable is None:
+            self._durable = self._app is not None and self.name in self._app.callbacks.durable_plugins
+        return self._durable
+
     def _track(self, user_id: str, name: str, properties: dict[str, Any], moment: datetime, event_id: str) -> None:
         work = self._here()
-        if work is None or self._has_opted_out(work, user_id):
+        if work is None or self._has_opted_out(work, user_id, durable=self._is_durable()):
             return
         now = self._clock.now()
         happened = as_utc(moment)
@@ -213,12 +236,14 @@ class MixpanelPlugin:
             every["$user_id"] = distinct_id
         work.mixpanel.track(distinct_id, name, every)
 
-    def _has_opted_out(self, work: _Work, user_id: str) -> bool:
+    def _has_opted_out(self, work: _Work, user_id: str, *, durable: bool) -> bool:
         if self._opt_out is None:
             return False
         try:
             return bool(self._opt_out(user_id))
         except Exception as error:  # the operator's own; in doubt nothing is sent
+            if durable:
+                raise  # it may be known later
             work.losses.add(f"opt_out raised {type(error).__name__}")
             return True
 
