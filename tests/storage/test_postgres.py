@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.services.postgres import empty, new_schema, require
+from tests.services.postgres import empty, forgo_disk, new_schema, require
 from thea_core.errors import StoreUnavailableError
 from thea_core.testing import FakeClock, OutboxContract, StoreContract
 from thea_core.testing.machine import StoreMachine
@@ -37,6 +37,7 @@ def schema() -> str:
 def stores(schema: str, clock: FakeClock) -> Iterator[list[PostgresStore]]:
     """The stores that were opened for this module, the last of which may be in use."""
     stores = [PostgresStore(schema, clock=clock)]
+    forgo_disk(schema)
     yield stores
     stores[-1].close()
 
@@ -64,9 +65,10 @@ class PostgresMachine(StoreMachine):
     def open_clients(self) -> tuple[Store, Store]:
         cls = type(self)
         cls.schema = cls.schema or new_schema()
+        clients = PostgresStore(cls.schema, clock=self.clock), PostgresStore(cls.schema, clock=self.clock)
         empty(cls.schema)
-        return PostgresStore(cls.schema, clock=self.clock), PostgresStore(cls.schema, clock=self.clock)
+        return clients
 
 
 TestPostgresMachine = PostgresMachine.TestCase
-TestPostgresMachine.settings = settings(max_examples=10, deadline=None)
+TestPostgresMachine.settings = settings(max_examples=8, deadline=None)
