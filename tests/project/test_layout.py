@@ -33,7 +33,7 @@ ENTRANCES = {
 }
 
 # Modules that another distribution brings, at the version that fits it.
-COMES_WITH = {"pydantic_core": "pydantic"}
+COMES_WITH = {"psycopg_pool": "psycopg", "pydantic_core": "pydantic"}
 
 HEAVY = ["asyncio", "click", "importlib_metadata", "psycopg", "pydantic", "rich", "sqlite3", "tomlkit", "tomllib"]
 
@@ -107,7 +107,8 @@ def test_private_use_of_pluggy_is_noticed(source: str) -> None:
 def test_every_module_of_another_project_is_declared_as_a_dependency(folder: Path) -> None:
     """What happens to be installed beside it may be missing elsewhere."""
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {Requirement(text).name.replace("-", "_") for text in project["dependencies"]}
+    extras = (text for texts in project.get("optional-dependencies", {}).values() for text in texts)
+    declared = {Requirement(text).name.replace("-", "_") for text in (*project["dependencies"], *extras)}
     sources = CORE if folder == ROOT else sorted(folder.glob("src/**/*.py"))
     used = {module.partition(".")[0] for source in sources for module, _ in imports(source.read_text(encoding="utf-8"))}
     own = {project["name"].replace("-", "_")}

@@ -41,7 +41,7 @@ def outbox_of(options: Options) -> Iterator[Outbox]:
     """Give the outbox of the configured store; the store is closed at the end.
 
     Raises:
-        Refusal: the store is in memory, or has no outbox.
+        Refusal: the store is in memory, is a file that does not exist, or has no outbox.
         ConfigError: the configuration is wrong.
         StoreError: the store cannot be opened.
     """
@@ -59,10 +59,17 @@ def outbox_of(options: Options) -> Iterator[Outbox]:
 @contextmanager
 def _store_of(options: Options) -> Iterator[Store]:
     """Give the store. Plugins are loaded only where one of them makes it; else they can be in nobody's way."""
-    from thea_core.storage import SCHEMES, open_store, scheme_of
+    from thea_core.storage import SCHEMES, open_store, scheme_of, sqlite_path
     from thea_core.types import SystemClock
 
     url = options.load().store.url
+    if scheme_of(url) == "sqlite" and not (path := sqlite_path(url, options.directory)).exists():
+        raise Refusal(
+            f"there is no {path}: no application has kept anything there; run this in the directory in which the "
+            "application runs, and with the same configuration",
+            code="no-store",
+            status=exits.STORE,
+        )
     if scheme_of(url) in SCHEMES:
         with closing(open_store(url, clock=SystemClock(), directory=options.directory)) as store:
             yield store

@@ -13,7 +13,7 @@ from pathlib import Path
 from thea_core.errors import StoreUnavailableError
 from thea_core.types import Clock, Store
 
-__all__ = ["SCHEMES", "open_store", "scheme_of"]
+__all__ = ["SCHEMES", "open_store", "scheme_of", "sqlite_path"]
 
 SCHEMES = ("memory", "sqlite", "postgresql", "postgres")
 """The schemes that the core itself understands."""
@@ -58,7 +58,7 @@ def open_store(
     if scheme == "sqlite":
         from thea_core.storage.sqlite import SQLiteStore
 
-        return SQLiteStore(_sqlite_path(url, directory or Path.cwd()), clock=clock, entropy=entropy)
+        return SQLiteStore(sqlite_path(url, directory), clock=clock, entropy=entropy)
     if scheme in {"postgresql", "postgres"}:
         return _open_postgres(url, entropy)
     raise StoreUnavailableError(_unknown(url, scheme))
@@ -82,7 +82,12 @@ def _open_postgres(url: str, entropy: Callable[[int], bytes]) -> Store:
     return PostgresStore(url, entropy=entropy)
 
 
-def _sqlite_path(url: str, directory: Path) -> Path:
+def sqlite_path(url: str, directory: Path | None = None) -> Path:
+    """Return the file that a ``sqlite:`` URL names; a relative one is in ``directory``, or the working directory.
+
+    Raises:
+        StoreUnavailableError: the URL names none.
+    """
     rest = url.partition(":")[2]
     path = rest.removeprefix("///")
     if path == rest or not path.strip("/"):
@@ -94,7 +99,7 @@ def _sqlite_path(url: str, directory: Path) -> Path:
         raise StoreUnavailableError(
             f"{url!r} would lose everything in silence; write memory: for a store without a file"
         )
-    return directory / path
+    return (directory or Path.cwd()) / path
 
 
 def _unknown(url: str, scheme: str) -> str:

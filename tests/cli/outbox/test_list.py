@@ -21,7 +21,16 @@ def fill() -> None:
         add(box, "", "e4", plugin="lamp")
 
 
+def test_a_file_that_does_not_exist_is_told_and_not_made(cli: Command) -> None:
+    result = cli("outbox", "list")
+    assert result.exit_code == exits.STORE
+    assert result.stderr.startswith(f"error[no-store]: there is no {cli.directory / 'thea.db'}")
+    assert not (cli.directory / "thea.db").exists()
+
+
 def test_an_empty_outbox_is_told(cli: Command) -> None:
+    with outbox():
+        pass
     assert cli.ok("outbox", "list") == "No event is waiting.\n"
     assert cli.ok("outbox", "list", "--parked", "--plugin", "lamp") == "No event for lamp is parked.\n"
     assert cli.json("outbox", "list") == {"events": [], "more": False}
@@ -70,6 +79,8 @@ def test_where_there_are_more_it_says_so(cli: Command) -> None:
 def test_no_plugin_is_loaded(cli: Command, site: FakeSite) -> None:
     site.plugin("raise SystemExit('imported')")
     cli.write('[plugins]\nenabled = ["weather"]\n\n[plugins.weather]\nrequired = true\n')
+    with outbox():
+        pass
     cli.ok("outbox", "list")
     assert "weather_plugin" not in sys.modules
 
