@@ -93,7 +93,7 @@ class TestWithoutAServer:
 
     def test_a_database_that_cannot_hold_every_text_is_refused(self) -> None:
         connection = SimpleNamespace(info=SimpleNamespace(parameter_status={"server_encoding": "LATIN1"}.get))
-        with pytest.raises(StoreSchemaError, match="here: the database keeps text as LATIN1, .*CREATE DATABASE"):
+        with pytest.raises(StoreSchemaError, match=r"here: the database keeps text as LATIN1, .*CREATE DATABASE"):
             schema.prepare(connection, "here", bytes)
 
     def test_without_psycopg_it_is_told_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
