@@ -20,7 +20,7 @@ _Rows = list[tuple[Any, ...]]
 
 _UNKNOWN_APPEND = "it is not known whether the events were stored; to store them again may deliver them twice"
 
-_APPEND: LiteralString = "SELECT thea_append(%s, %s, %s, %s, %s, %s)"
+_APPEND: LiteralString = "SELECT thea_append(%s, %b, %b, %b, %b, %s)"
 _CLAIM: LiteralString = "SELECT * FROM thea_claim(%s, %s, %s, %s)"
 _SETTLE: LiteralString = "SELECT thea_settle(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _RETRY: LiteralString = "SELECT thea_retry(%s, %s)"
