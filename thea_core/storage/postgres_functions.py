@@ -60,9 +60,7 @@ DECLARE
     held thea_leases;
     place bigint;
     moment double precision;
-    found_reply text;
     waits boolean;
-    conversation thea_conversations;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     LOOP
@@ -71,45 +69,40 @@ BEGIN
         INSERT INTO thea_leases VALUES (_user, NULL, 0, '-infinity', NULL, 1) ON CONFLICT DO NOTHING;
     END LOOP;
     moment := thea_now(_at);
-    IF _message IS NOT NULL THEN
-        SELECT reply INTO found_reply FROM thea_messages WHERE user_id = _user AND message_id = _message;
+    IF _queued THEN
+        place := thea_place(_user, _owner, _duration, moment);
     END IF;
-    IF found_reply IS NULL THEN
-        IF _queued THEN
-            place := thea_place(_user, _owner, _duration, moment);
-        END IF;
-        IF held.owner IS NOT NULL AND held.expires > moment THEN
-            RETURN;
-        END IF;
-        SELECT EXISTS (
+    SELECT
+        c.context, coalesce(c.version, 0), c.session_id, coalesce(c.deadline <= moment, false), m.reply,
+        EXISTS (
             SELECT FROM thea_places AS p
             WHERE p.user_id = _user AND p.expires > moment
             AND (place IS NULL OR (p.number < place AND p.owner <> _owner))
-        ) INTO waits;
-        IF waits THEN
+        )
+    INTO context, version, session_id, expired, reply, waits
+    FROM (SELECT) AS always
+    LEFT JOIN thea_conversations AS c ON c.user_id = _user
+    LEFT JOIN thea_messages AS m ON m.user_id = _user AND m.message_id = _message;
+    attempt := 1;
+    IF reply IS NULL THEN
+        IF waits OR (held.owner IS NOT NULL AND held.expires > moment) THEN
             RETURN;
         END IF;
+        IF _message IS NOT NULL THEN
+            attempt := CASE WHEN held.message_id = _message THEN held.attempt + 1 ELSE 1 END;
+            held.message_id := _message;
+            held.attempt := attempt;
+        END IF;
+        fence := nextval('thea_fences');
         UPDATE thea_leases AS l
-        SET owner = _owner, fence = nextval('thea_fences'), expires = moment + _duration,
-            message_id = coalesce(_message, l.message_id),
-            attempt = CASE
-                WHEN _message IS NULL THEN l.attempt WHEN _message = l.message_id THEN l.attempt + 1 ELSE 1
-            END
-        WHERE l.user_id = _user
-        RETURNING * INTO held;
+        SET owner = _owner, fence = thea_begin.fence, expires = moment + _duration, message_id = held.message_id,
+            attempt = held.attempt
+        WHERE l.user_id = _user;
     END IF;
-    IF _queued THEN
-        DELETE FROM thea_places WHERE user_id = _user AND number = (
-            SELECT min(number) FROM thea_places WHERE user_id = _user AND owner = _owner AND expires > moment
-        );
+    IF place IS NOT NULL THEN
+        DELETE FROM thea_places WHERE number = place;
     END IF;
-    SELECT * INTO conversation FROM thea_conversations WHERE user_id = _user;
-    RETURN QUERY SELECT
-        conversation.context, coalesce(conversation.version, 0), conversation.session_id,
-        coalesce(conversation.deadline <= moment, false),
-        CASE WHEN found_reply IS NULL THEN held.fence END,
-        CASE WHEN found_reply IS NULL AND _message IS NOT NULL THEN held.attempt ELSE 1 END,
-        found_reply;
+    RETURN NEXT;
 END
 $$
 """
