@@ -372,30 +372,42 @@ class OutboxContract:
         assert outbox.retry(numbers_of(outbox, "2")) == 0
         assert not claim(outbox)
 
-    def test_a_parked_event_that_comes_back_behind_another_one_waits_for_it(self, store: Store, outbox: Outbox) -> None:
-        tell(store, "1", "2")
-        outbox.settle(claim_one(outbox), delivered=1, park=True)
-        outbox.drop(numbers_of(outbox, "1"))
-        tell(store, "3")
+    def test_a_parked_event_that_comes_back_goes_before_those_that_were_stored_later(
+        self, store: Store, outbox: Outbox
+    ) -> None:
+        tell(store, "1")
         outbox.settle(claim_one(outbox), delivered=0, park=True)
-        tell(store, "4")
+        tell(store, "2", "3")
         outbox.settle(claim_one(outbox), delivered=0, retry_in=3600.0)
-        assert outbox.retry(numbers_of(outbox, "2")) == 1
-        assert names(claim_one(outbox).events) == ["2", "4"]
-        assert outbox.retry(numbers_of(outbox, "3")) == 0  # they are being delivered
+        assert outbox.retry(numbers_of(outbox, "1")) == 1
+        assert [each.attempts for each in outbox.list()] == [0, 0, 0]
+        claimed = claim_one(outbox)
+        assert (names(claimed.events), claimed.attempt) == (["1", "2", "3"], 1)
 
-    def test_a_retry_of_what_comes_later_leaves_the_first_alone(self, store: Store, outbox: Outbox) -> None:
+    def test_a_parked_event_that_comes_back_behind_another_one_waits_for_it(
+        self, store: Store, outbox: Outbox, clock: FakeClock
+    ) -> None:
         tell(store, "1", "2")
-        first = claim_one(outbox)
-        outbox.settle(first, delivered=1, park=True)
-        outbox.retry(numbers_of(outbox, "2"))
-        outbox.append("ana", [event("3")])
-        outbox.settle(claim_one(outbox), delivered=1, park=True)  # 3
-        outbox.append("ana", [event("4")])
-        assert outbox.retry(numbers_of(outbox, "3")) == 1
-        outbox.settle(claim_one(outbox), delivered=0, retry_in=3600.0)
-        assert names(outbox.list()) == ["3", "4"]
+        for _ in range(2):
+            outbox.settle(claim_one(outbox), delivered=0, park=True)
+        outbox.retry(numbers_of(outbox, "1"))
+        outbox.settle(claim_one(outbox), delivered=0, retry_in=60.0)
+        assert outbox.retry(numbers_of(outbox, "2")) == 1
+        assert [(each.parked, each.attempts) for each in outbox.list()] == [(False, 1), (False, 0)]
         assert not claim(outbox)
+        clock.advance(60.0)
+        assert names(claim_one(outbox).events) == ["1"]
+
+    def test_a_retry_ends_a_claim_that_has_lapsed(self, store: Store, outbox: Outbox, clock: FakeClock) -> None:
+        tell(store, "1", "2")
+        for _ in range(2):
+            outbox.settle(claim_one(outbox), delivered=0, park=True)
+        outbox.retry(numbers_of(outbox, "1"))
+        claimed = claim_one(outbox)
+        clock.advance(30.0)
+        assert outbox.retry(numbers_of(outbox, "2")) == 1
+        assert not outbox.settle(claimed, delivered=1)
+        assert names(outbox.list()) == ["1", "2"]
 
     def test_what_is_being_delivered_and_what_is_unknown_is_neither_retried_nor_dropped(
         self, store: Store, outbox: Outbox, clock: FakeClock
@@ -427,6 +439,11 @@ class OutboxContract:
         assert outbox.drop(numbers_of(outbox, "1", "3")) == 2
         assert names(outbox.list()) == ["2", "4"]
         assert names(claim_one(outbox).events) == ["2", "4"]
+
+    def test_where_all_events_of_a_user_were_dropped_nothing_is_claimed(self, store: Store, outbox: Outbox) -> None:
+        tell(store, "1", "2")
+        assert outbox.drop(numbers_of(outbox, "1", "2")) == 2
+        assert not claim(outbox)
 
     def test_what_waited_behind_a_dropped_event_is_due_at_once(self, store: Store, outbox: Outbox) -> None:
         tell(store, "1", "2")
