@@ -56,10 +56,10 @@ class Events:
         self.plugin = plugin
 
     def _common(self, changes: dict[str, Any]) -> dict[str, Any]:
-        return {"user_id": USER, "event_id": EVENT_ID, "session_id": "s-1"} | changes
+        return {"user_id": USER, "event_id": EVENT_ID, "session_id": "s-1", "timestamp": NOON} | changes
 
     def message(self, **changes: Any) -> None:
-        self.plugin.on_message(**self._common({"message": TEXT, "timestamp": NOON} | changes))
+        self.plugin.on_message(**self._common({"message": TEXT} | changes))
 
     def state_change(self, **changes: Any) -> None:
         self.plugin.on_state_change(**self._common({"old_state": "idle", "new_state": "processing"} | changes))

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from thea_logging import JsonLinesFormatter, LoggingPlugin, LoggingSettings
 
 def fire(plugin):
-    common = {"user_id": "alvaro_123", "event_id": "e", "session_id": "s"}
+    common = {"user_id": "alvaro_123", "event_id": "e", "session_id": "s", "timestamp": datetime.now(UTC)}
     plugin.on_startup()
-    plugin.on_message(**common, message="hi\\nERROR forged", timestamp=datetime.now(UTC))
+    plugin.on_message(**common, message="hi\\nERROR forged")
     plugin.on_state_change(**common, old_state="idle", new_state="processing")
     try:
         raise ValueError("boom")

@@ -54,13 +54,15 @@ class TestRecords:
             "session.id": "s-1",
             "thea.event.id": "00000000-0000-4000-8000-000000000001",
         }
+        noon = "2026-03-01T12:00:00+00:00"
+        later = {"thea.event.timestamp": noon}
         own = [
-            {"thea.message.length": 15, "thea.message.timestamp": "2026-03-01T12:00:00+00:00"},
-            {"thea.state.from": "idle", "thea.state.to": "processing"},
-            {"error.type": "ValueError", "error.message": "boom"},
-            {},
-            {"thea.intent.name": "agenda", "thea.intent.score": 0.9},
-            {"thea.agent.name": "AgendaAgent", "thea.intent.name": "agenda"},
+            {"thea.message.length": 15, "thea.message.timestamp": noon},
+            later | {"thea.state.from": "idle", "thea.state.to": "processing"},
+            later | {"error.type": "ValueError", "error.message": "boom"},
+            later,
+            later | {"thea.intent.name": "agenda", "thea.intent.score": 0.9},
+            later | {"thea.agent.name": "AgendaAgent", "thea.intent.name": "agenda"},
         ]
         with listen() as heard:
             events(user_id_key=KEY).all()
@@ -392,7 +394,7 @@ class TestLifeCycle:
         made = plugin(handler="json-stderr")
         for act in (made.on_startup, lambda: None, made.on_shutdown):
             act()
-            made.on_session_timeout(user_id=USER, session_id="s-1", event_id="e")
+            made.on_session_timeout(user_id=USER, session_id="s-1", timestamp=None, event_id="e")
         lines = sys.stderr.getvalue().splitlines()
         assert [json.loads(line)["event.name"] for line in lines] == ["thea.session_timeout"] * 2
 

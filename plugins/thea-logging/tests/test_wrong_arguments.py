@@ -13,14 +13,19 @@ from thea_core.callbacks.runtime import PluginLimits
 from thea_logging import JsonLinesFormatter, LoggingPlugin
 
 RIGHT = {
-    "on_message": {"message": "hola", "timestamp": datetime(2026, 3, 1, tzinfo=UTC)},
+    "on_message": {"message": "hola"},
     "on_state_change": {"old_state": "idle", "new_state": "processing"},
     "on_error": {"error": ValueError("boom"), "traceback": "Traceback"},
     "on_session_timeout": {},
     "on_intent_detected": {"intent": "agenda", "score": 0.9},
     "on_agent_delegated": {"agent": "AgendaAgent", "intent": "agenda"},
 }
-COMMON = {"user_id": "ana", "event_id": "e" * 36, "session_id": "s-1"}
+COMMON = {
+    "user_id": "ana",
+    "event_id": "e" * 36,
+    "session_id": "s-1",
+    "timestamp": datetime(2026, 3, 1, tzinfo=UTC),
+}
 ARGUMENTS = [(hook, name) for hook, own in RIGHT.items() for name in {**COMMON, **own}]
 
 

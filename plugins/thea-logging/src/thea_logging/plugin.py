@@ -125,11 +125,11 @@ class LoggingPlugin:
 
     @hookimpl(priority=_PRIORITY, timeout=None)
     def on_state_change(
-        self, user_id: str, old_state: str, new_state: str, event_id: str, session_id: str | None
+        self, user_id: str, old_state: str, new_state: str, timestamp: datetime, event_id: str, session_id: str | None
     ) -> None:
         """Log the states before and after."""
         event = self._events["on_state_change"]
-        if (fields := self._begin(event, user_id, event_id, session_id)) is None:
+        if (fields := self._begin(event, user_id, event_id, session_id, timestamp)) is None:
             return
         fields["thea.state.from"] = clean_name(old_state)
         fields["thea.state.to"] = clean_name(new_state)
@@ -137,11 +137,17 @@ class LoggingPlugin:
 
     @hookimpl(priority=_PRIORITY, timeout=None)
     def on_error(
-        self, user_id: str, error: BaseException, traceback: str, event_id: str, session_id: str | None
+        self,
+        user_id: str,
+        error: BaseException,
+        traceback: str,
+        timestamp: datetime,
+        event_id: str,
+        session_id: str | None,
     ) -> None:
         """Log the error with its traceback. Where ``redact`` is set, no text of an exception gets round it."""
         event = self._events["on_error"]
-        if (fields := self._begin(event, user_id, event_id, session_id)) is None:
+        if (fields := self._begin(event, user_id, event_id, session_id, timestamp)) is None:
             return
         fields["error.type"] = clean_name(error_type(error))
         shown: _Shown = (None, None)
@@ -154,39 +160,48 @@ class LoggingPlugin:
         self._emit(event, fields, *shown)
 
     @hookimpl(priority=_PRIORITY, timeout=None)
-    def on_session_timeout(self, user_id: str, session_id: str, event_id: str) -> None:
+    def on_session_timeout(self, user_id: str, session_id: str, timestamp: datetime, event_id: str) -> None:
         """Log which session has ended."""
         event = self._events["on_session_timeout"]
-        if (fields := self._begin(event, user_id, event_id, session_id)) is not None:
+        if (fields := self._begin(event, user_id, event_id, session_id, timestamp)) is not None:
             self._emit(event, fields)
 
     @hookimpl(priority=_PRIORITY, timeout=None)
     def on_intent_detected(
-        self, user_id: str, intent: str, score: float, event_id: str, session_id: str | None
+        self, user_id: str, intent: str, score: float, timestamp: datetime, event_id: str, session_id: str | None
     ) -> None:
         """Log the intent and its score."""
         event = self._events["on_intent_detected"]
-        if (fields := self._begin(event, user_id, event_id, session_id)) is None:
+        if (fields := self._begin(event, user_id, event_id, session_id, timestamp)) is None:
             return
         fields["thea.intent.name"] = clean_name(intent)
         fields["thea.intent.score"] = _number(score)
         self._emit(event, fields)
 
     @hookimpl(priority=_PRIORITY, timeout=None)
-    def on_agent_delegated(self, user_id: str, agent: str, intent: str, event_id: str, session_id: str | None) -> None:
+    def on_agent_delegated(
+        self, user_id: str, agent: str, intent: str, timestamp: datetime, event_id: str, session_id: str | None
+    ) -> None:
         """Log the agent and the intent."""
         event = self._events["on_agent_delegated"]
-        if (fields := self._begin(event, user_id, event_id, session_id)) is None:
+        if (fields := self._begin(event, user_id, event_id, session_id, timestamp)) is None:
             return
         fields["thea.agent.name"] = clean_name(agent)
         fields["thea.intent.name"] = clean_name(intent)
         self._emit(event, fields)
 
-    def _begin(self, event: _Event, user_id: str, event_id: str, session_id: str | None) -> dict[str, Any] | None:
-        """Return the fields that every record has; None where this record is not wanted."""
+    def _begin(
+        self, event: _Event, user_id: str, event_id: str, session_id: str | None, timestamp: datetime | None = None
+    ) -> dict[str, Any] | None:
+        """Return the fields that every record has; None where this record is not wanted.
+
+        ``timestamp`` is when it happened. Events that come off a queue or out of a store are logged later than that.
+        """
         if not self._logger.isEnabledFor(event.level):
             return None
         fields: dict[str, Any] = {"event.name": event.name, "thea.event.id": clean_name(event_id)}
+        if moment := _moment(timestamp):
+            fields["thea.event.timestamp"] = moment
         if not self._raw_ids or event.threshold is not None:
             digest = self._pseudonyms.digest(user_id)
             if event.threshold is not None and int.from_bytes(digest) >= event.threshold:
