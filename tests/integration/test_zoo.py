@@ -106,7 +106,7 @@ class Visit:
     @property
     def events(self) -> dict[str, list[dict[str, Any]]]:
         """The records of the plugin logging by user, in their order, without what is random in them."""
-        random = {"time", "thea.event.id", "session.id", "thea.message.timestamp"}
+        random = {"time", "thea.event.id", "session.id", "thea.message.timestamp", "thea.event.timestamp"}
         users: dict[str, list[dict[str, Any]]] = {row["user_id"]: [] for row in self.rows}
         for record in self.log:
             if record["logger"] == "thea.events" and record["user.id"] in users:
