@@ -2,7 +2,7 @@
 
 Run as ``python -m tests.durability.racer OPTIONS``, with the options as a JSON object: ``url``, ``directory``,
 ``name``, ``threads``, ``messages`` (of each thread), ``users``, ``seed``, ``lease`` (the seconds that leases live; null
-for what is usual) and ``holds`` (whether it stays in the middle of its first turn until it is told to go on).
+for what is usual) and ``holds`` (whether it stays in the middle of a turn until it is told to go on).
 
 It says ``ready``, and waits for a line. Then it says ``{"answered"}`` of every message of one user, ``{"holding"}`` in
 the middle of a turn, and waits for a line, and ``{"done"}`` when all is sent: the messages of each thread by user, in
@@ -35,13 +35,13 @@ def say(**line: object) -> None:
 
 
 class Holding(Counting):
-    """Stays in its first turn of one user until it may go on."""
+    """Stays in a turn of one user until it may go on; not in the user's first, of which there is no version."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
 
     def handle(self, message: str, context: dict[str, Any], turn: Any) -> AgentReply:
-        if turn.user_id == HELD and not self.go_on.is_set():
+        if turn.user_id == HELD and "count" in context and not self.go_on.is_set():
             say(holding=True)
             self.go_on.wait()
         return super().handle(message, context, turn)
@@ -74,8 +74,8 @@ class Racer:
         sent: dict[str, list[str]] = defaultdict(list)
         self.sent.append(sent)
         for count in range(self._options["messages"]):
-            first = self._options["holds"] and count == 0
-            user, text = HELD if first else f"user{random.randrange(self._options['users'])}", f"{name}.{count}"
+            early = self._options["holds"] and count < 2
+            user, text = HELD if early else f"user{random.randrange(self._options['users'])}", f"{name}.{count}"
             self._send(user, text)
             sent[user].append(text)
             if user == HELD:
