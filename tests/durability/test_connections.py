@@ -1,4 +1,4 @@
-"""PostgreSQL ends connections, before a turn, in the middle of it and all the time, and takes none for a while.
+"""PostgreSQL ends connections, before a turn, in its middle and all the time, takes none for a while, and crashes.
 
 The user gets an answer or a StoreError, and the same application goes on by itself when the server does.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from secrets import token_hex
 
 import pytest
 
 from tests.durability.faults import Attempt, FastClock, Scene, scene
 from tests.durability.process import PATIENCE
+from tests.durability.servers import own_server
 from tests.services import postgres
 from thea_core import StoreUnavailableError
 
@@ -64,12 +65,19 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def stage(server: Server) -> Iterator[Scene]:
+@contextmanager
+def stage_at(url: str) -> Iterator[Scene]:
+    """Run an application over a database; it does not wait long for a connection."""
     from thea_core.storage.postgres import PostgresStore
 
     clock = FastClock()
-    with closing(PostgresStore(server.url, clock=clock, timeout=0.5)) as store, scene(store, clock) as stage:
+    with closing(PostgresStore(url, clock=clock, timeout=0.5)) as store, scene(store, clock) as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage(server: Server) -> Iterator[Scene]:
+    with stage_at(server.url) as stage:
         yield stage
 
 
@@ -130,3 +138,19 @@ def test_messages_are_applied_once_while_connections_are_ended_all_the_time(serv
     disturber.outcome()
     assert sum(ended) > 0
     stage.check()
+
+
+def test_a_server_that_crashes_in_the_middle_of_turns_has_lost_nothing_when_it_is_back() -> None:
+    with own_server() as server, stage_at(server.url) as stage:
+        assert stage.send("ana", "before")
+        turn = stage.begin("eva", "slow")
+        assert stage.agent.begun.wait(PATIENCE)
+        server.crash()
+        try:
+            stage.agent.go_on.set()
+            assert isinstance(turn.outcome(), StoreUnavailableError)
+            assert isinstance(stage.begin("ana", "refused").outcome(), StoreUnavailableError)
+        finally:
+            server.start()
+        assert any(stage.send("ana", "after") for _ in range(20))
+        stage.check()
