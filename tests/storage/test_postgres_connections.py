@@ -222,6 +222,56 @@ class TestBrokenConnections:
         assert backdoor.execute("SELECT context FROM thea_conversations") == [('{"a": 1}',)]
 
 
+class TestRoundTrips:
+    def test_every_call_is_one_statement_and_no_transaction_is_left_open(
+        self, store: PostgresStore, backdoor: Backdoor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        turn(store)  # connects
+        calls: list[Any] = []
+        execute = psycopg.Connection.execute
+        monkeypatch.setattr(
+            psycopg.Connection, "execute", lambda self, *args, **options: calls.append(args) or execute(self, *args)
+        )
+        event = OutgoingEvent("p", "on_message", "1", "{}")
+        lease, version = take(store, message_id="m1")
+        store.renew(lease, duration=30.0)
+        store.commit(Commit(lease, version, "{}", "s1", 0.0, "m1", '"r"', [event, event]))
+        store.load("ana")
+        (session,) = store.claim_expired(owner="here", duration=30.0, limit=5)
+        store.release(session.lease)
+        store.enqueue("ana", owner="here", duration=30.0)
+        store.dequeue("ana", owner="here")
+        store.outbox.append("ana", [event])
+        (claimed,) = store.outbox.claim("p", duration=30.0, limit=5)
+        store.outbox.settle(claimed, delivered=3)
+        assert len(calls) == 11
+        monkeypatch.undo()
+        assert set(backdoor.execute(f"SELECT state, xact_start {BACKENDS}")) == {("idle", None)}
+
+    def test_commits_wait_for_the_disk_whatever_the_server_is_set_to_and_leases_do_not(
+        self, store: PostgresStore, backdoor: Backdoor
+    ) -> None:
+        lease, version = take(store)
+        backdoor.execute("BEGIN")
+        for call, setting in (
+            ("thea_renew('ana', 'here', 1, 30, NULL)", "off"),
+            (
+                f"thea_commit('ana', 'here', {lease.fence}, {version}, '{{}}'"
+                + ", NULL" * 4
+                + ", false"
+                + ", NULL" * 5
+                + ")",
+                "on",
+            ),
+            ("thea_begin('ben', 'here', 30, NULL, false, NULL)", "off"),
+            ("thea_append('', '{p}', '{h}', '{e}', '{e}', NULL)", "on"),
+            ("thea_claim('p', 30, 1, NULL)", "off"),
+        ):
+            backdoor.execute(f"SELECT {call}")
+            assert backdoor.execute("SHOW synchronous_commit") == [(setting,)], call
+        backdoor.execute("ROLLBACK")
+
+
 class TestManyAtOnce:
     def test_a_commit_that_meets_a_takeover_is_refused(
         self, store: PostgresStore, backdoor: Backdoor, aside: Callable[..., Any]
