@@ -125,7 +125,14 @@ class LoggingPlugin:
 
     @hookimpl(priority=_PRIORITY, timeout=None)
     def on_state_change(
-        self, user_id: str, old_state: str, new_state: str, timestamp: datetime, event_id: str, session_id: str | None
+        self,
+        user_id: str,
+        old_state: str,
+        new_state: str,
+        *,
+        timestamp: datetime,
+        event_id: str,
+        session_id: str | None,
     ) -> None:
         """Log the states before and after."""
         event = self._events["on_state_change"]
@@ -141,6 +148,7 @@ class LoggingPlugin:
         user_id: str,
         error: BaseException,
         traceback: str,
+        *,
         timestamp: datetime,
         event_id: str,
         session_id: str | None,
@@ -168,7 +176,7 @@ class LoggingPlugin:
 
     @hookimpl(priority=_PRIORITY, timeout=None)
     def on_intent_detected(
-        self, user_id: str, intent: str, score: float, timestamp: datetime, event_id: str, session_id: str | None
+        self, user_id: str, intent: str, score: float, *, timestamp: datetime, event_id: str, session_id: str | None
     ) -> None:
         """Log the intent and its score."""
         event = self._events["on_intent_detected"]
@@ -180,7 +188,7 @@ class LoggingPlugin:
 
     @hookimpl(priority=_PRIORITY, timeout=None)
     def on_agent_delegated(
-        self, user_id: str, agent: str, intent: str, timestamp: datetime, event_id: str, session_id: str | None
+        self, user_id: str, agent: str, intent: str, *, timestamp: datetime, event_id: str, session_id: str | None
     ) -> None:
         """Log the agent and the intent."""
         event = self._events["on_agent_delegated"]
