@@ -151,7 +151,7 @@ def _start() -> str | None:
     directory = Path(tempfile.mkdtemp(prefix="thea-postgres-"))
     _at_exit(shutil.rmtree, directory, ignore_errors=True)
     data = directory / "data"
-    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    user = _unprivileged() if os.geteuid() == 0 else None  # it refuses to run as root
     if user is not None:
         shutil.chown(directory, user)
     with socket.socket() as free:
@@ -162,6 +162,12 @@ def _start() -> str | None:
     _run(user, programs / "pg_ctl", "--pgdata", data, "--log", directory / "log", "--wait", "-o", options, "start")
     _at_exit(_run, user, programs / "pg_ctl", "--pgdata", data, "--mode=immediate", "stop")
     return f"postgresql://postgres@127.0.0.1:{port}/postgres"
+
+
+def _unprivileged() -> str:
+    import pwd
+
+    return "postgres" if any(each.pw_name == "postgres" for each in pwd.getpwall()) else "nobody"
 
 
 def _run(user: str | None, *command: str | Path) -> None:
