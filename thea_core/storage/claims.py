@@ -36,7 +36,7 @@ def settlement(claimed: ClaimedEvents, *, delivered: int, retry_in: float | None
     """Return what ``settle`` is to do; see :meth:`Outbox.settle <thea_core.types.Outbox.settle>`."""
     numbers = tuple(event.number for event in claimed.events)
     done, rest = numbers[:delivered], numbers[delivered:]
-    tried = 1 if done else claimed.attempt
+    tried = claimed.attempt  # of each of them: where there are several, it is 1
     if not rest or (retry_in is None and not park):
         return Settlement(done, None, 0, parked=False, attempts=0 if done else claimed.attempt - 1, delay=0.0)
     if park or retry_in is None:
