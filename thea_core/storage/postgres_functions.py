@@ -247,7 +247,7 @@ BEGIN
     END IF;
     IF _forget THEN
         DELETE FROM thea_messages WHERE user_id = _user AND message_id IS DISTINCT FROM _message;
-        PERFORM thea_forget_events(_user);
+        PERFORM thea_forget_events(_user, _plugins, moment);
     END IF;
     IF _plugins IS NOT NULL THEN
         PERFORM thea_store_events(_user, _plugins, _hooks, _event_ids, _events, moment);

@@ -18,7 +18,7 @@ CREATE FUNCTION thea_store_events(
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO thea_lanes AS l (user_id, plugin, due)
-    SELECT DISTINCT _user, p.plugin, _moment FROM unnest(_plugins) AS p (plugin) ORDER BY p.plugin
+    SELECT DISTINCT _user, p.plugin COLLATE "C" AS plugin, _moment FROM unnest(_plugins) AS p (plugin) ORDER BY plugin
     ON CONFLICT (user_id, plugin) DO UPDATE SET due = l.due;  -- locks it
     INSERT INTO thea_events (plugin, user_id, hook, event_id, event, stored)
     SELECT e.plugin, _user, e.hook, e.event_id, e.event, _moment
@@ -39,13 +39,30 @@ END
 $$
 """
 
+# All of the user's lanes are locked at once, in their order, with those of the events that are about to be stored; one
+# is made where all events are parked.
 _FORGET_EVENTS = """
-CREATE FUNCTION thea_forget_events(_user text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION thea_forget_events(
+    _user text, _plugins text[], _moment double precision
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    locked text[];
 BEGIN
-    PERFORM FROM thea_lanes WHERE user_id = _user ORDER BY plugin FOR UPDATE;
-    DELETE FROM thea_events WHERE user_id = _user AND NOT parked;  -- two statements: each has its index
-    DELETE FROM thea_events WHERE user_id = _user AND parked;
-    DELETE FROM thea_lanes WHERE user_id = _user;
+    WITH lanes AS (
+        INSERT INTO thea_lanes AS l (user_id, plugin, due)
+        SELECT _user, p.plugin, _moment FROM (
+            SELECT plugin FROM thea_lanes WHERE user_id = _user
+            UNION SELECT plugin FROM thea_events WHERE user_id = _user AND NOT parked
+            UNION SELECT plugin FROM thea_events WHERE user_id = _user AND parked
+            UNION SELECT plugin COLLATE "C" FROM unnest(_plugins) AS given (plugin)
+        ) AS p ORDER BY p.plugin
+        ON CONFLICT (user_id, plugin) DO UPDATE SET due = l.due
+        RETURNING l.plugin
+    )
+    SELECT array_agg(plugin) INTO locked FROM lanes;
+    DELETE FROM thea_events WHERE user_id = _user AND plugin = ANY (locked) AND NOT parked;
+    DELETE FROM thea_events WHERE user_id = _user AND plugin = ANY (locked) AND parked;
+    DELETE FROM thea_lanes WHERE user_id = _user AND plugin = ANY (locked);
 END
 $$
 """
