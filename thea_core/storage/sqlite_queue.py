@@ -8,8 +8,8 @@ import sqlite3
 
 __all__ = ["BLOCKED", "OLDEST", "add", "forget_expired", "remove", "remove_newest", "renew"]
 
-# ``:waiting`` is the owner of a call that has a place, else NULL: then no place is its own, and it waits for all. What is
-# older than its oldest place is another's.
+# ``:waiting`` is the owner of a call that has a place, else NULL: then no place is its own, and it waits for all.
+# What is older than an owner's oldest place is another's.
 OLDEST = "(SELECT min(number) FROM places WHERE user_id = :user_id AND owner = :waiting AND expires > :now)"
 BLOCKED = f"""EXISTS (
     SELECT 1 FROM places
