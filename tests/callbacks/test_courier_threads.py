@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.callbacks.background import PATIENCE, closed_afterwards
+from tests.callbacks.background import PATIENCE, SHORT, closed_afterwards
 from tests.callbacks.outboxes import TestOutbox, hooks, plug, tell
 from tests.support import FakeClock, run_in_child
 from thea_core import CallbackManager, hookimpl
@@ -173,6 +173,7 @@ class TestPace:
         assert 900 < courier.work(runner, in_vain=False) <= 1000
         assert (outbox.waiting, outbox.claims) == ([("two", 0)], 1)
         courier.end()
+        assert courier.work(runner, in_vain=False) == 0
 
     def test_nobody_rings_meanwhile(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
         courier, bells = plug(callbacks, Hearing()), []
@@ -187,6 +188,7 @@ class TestPace:
         courier.wake()
         assert bells[0].empty()
         courier.end()
+        assert courier.work(runner, in_vain=False) == 0
 
     def test_where_there_is_much_to_do_it_does_not_wait(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
         shop = Hearing()
@@ -199,6 +201,7 @@ class TestPace:
         assert len(shop.heard) == 80
         assert outbox.waiting == []
         courier.end()
+        assert courier.work(runner, in_vain=False) == 0
 
     def test_who_flushes_does_not_wait_either(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
         plug(callbacks, Hearing())
@@ -279,6 +282,20 @@ class TestStopping:
         assert callbacks.stop_couriers(PATIENCE)
         assert shop.heard == ["one"]
         assert outbox.waiting == [("two", 0), ("three", 0)]
+
+    def test_a_call_that_hangs_until_its_time_is_up_is_settled_by_another_thread(
+        self, callbacks: CallbackManager, outbox: TestOutbox
+    ) -> None:
+        shop = Hearing(hangs=True)
+        courier = plug(callbacks, shop, timeout=SHORT)
+        tell(callbacks, "one", "two")
+        callbacks.start_couriers(NEVER)
+        assert shop.wait()
+        courier.end()
+        assert courier.join(PATIENCE)
+        assert shop.heard == ["one"]
+        assert outbox.waiting == [("one", 1), ("two", 0)]
+        shop.go.set()
 
     @pytest.mark.usefixtures("outbox")
     def test_nothing_is_delivered_afterwards_until_they_are_started_again(self, callbacks: CallbackManager) -> None:
@@ -365,10 +382,11 @@ def test_while_the_store_fails_it_is_asked_less_and_less(callbacks: CallbackMana
 
 def test_a_thread_that_is_not_its_own_any_more_ends(callbacks: CallbackManager, outbox: TestOutbox) -> None:
     courier = plug(callbacks, Hearing())
-    _stand_in(courier)
+    runner = _stand_in(courier)
     assert courier.work(Runner("shop", courier, _bell()), in_vain=True) == 0
     assert outbox.claims == 0
     courier.end()
+    assert courier.work(runner, in_vain=False) == 0
 
 
 def _stand_in(courier: Any, bells: list[Any] | None = None) -> Runner:

@@ -48,6 +48,7 @@ POLL_SECONDS: Final = 1.0
 PACE_SECONDS: Final = 0.05
 """How long a courier waits between two looks, unless there is much to do: what comes meanwhile is claimed together."""
 
+_ENDING = 1.0  # seconds
 _USERS = 16  # in one claim
 _MANY = 8  # events of one user in one claim: there may be more
 _LONGEST_RETRY = 600.0  # seconds between two deliveries of an event
@@ -165,6 +166,8 @@ class Courier:
         self._rung = False  # whether it will look anyway
         self._runner: Runner | None = None
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()  # cleared while there is a thread that is not left behind
+        self._ended.set()
         self._flushes: list[_Flush] = []
         self._ending = False
         self._deliveries: _Deliveries | None = None  # under way
@@ -198,12 +201,14 @@ class Courier:
                 return
             self._runner = runner = Runner(self._name, self, self._bell)
             self._thread = runner.thread
+            self._ended.clear()
         try:
             runner.thread.start()
         except BaseException as error:
             if runner.thread.ident is None:  # else Ctrl-C came afterwards
                 self._runner = self._thread = None
                 self._rung = False
+                self._ended.set()
             if not isinstance(error, RuntimeError):  # there are too many, or the interpreter is about to end
                 raise
 
@@ -228,13 +233,11 @@ class Courier:
 
         Called by the plugin while it is delivered to, it does not wait.
         """
-        end = time.monotonic() + timeout
-        while (thread := self._thread) is not None and thread.ident is not None:
-            if self._is_own:
-                return False
-            thread.join(min(max(0.0, end - time.monotonic()), threading.TIMEOUT_MAX))
-            if thread is self._thread:  # else it was left behind, and another one goes on
-                return not thread.is_alive()
+        if self._is_own or not self._ended.wait(min(max(0.0, timeout), threading.TIMEOUT_MAX)):
+            return False
+        thread = self._thread
+        if thread is not None and thread.ident is not None and thread is not threading.current_thread():
+            thread.join(_ENDING)  # it does no more than end
         return True
 
     @property
@@ -305,6 +308,7 @@ class Courier:
                 return 0.0
             if self._deliveries is None and not self._wanted:
                 self._runner = None
+                self._ended.set()
                 flushes, self._flushes = self._flushes, []
                 for flush in flushes:
                     flush.done.set()
