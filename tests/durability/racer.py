@@ -2,7 +2,8 @@
 
 Run as ``python -m tests.durability.racer OPTIONS``, with the options as a JSON object: ``url``, ``directory``,
 ``name``, ``threads``, ``messages`` (of each thread), ``users``, ``seed``, ``lease`` (the seconds that leases live; null
-for what is usual) and ``holds`` (whether it stays in the middle of a turn until it is told to go on).
+for what is usual), ``worker`` (whether it delivers events) and ``holds`` (whether it stays in the middle of a turn
+until it is told to go on).
 
 It says ``ready``, and waits for a line. Then it says ``{"answered"}`` of every message of one user, ``{"holding"}`` in
 the middle of a turn, and waits for a line, and ``{"done"}`` when all is sent: the messages of each thread by user, in
@@ -74,7 +75,7 @@ class Racer:
         sent: dict[str, list[str]] = defaultdict(list)
         self.sent.append(sent)
         for count in range(self._options["messages"]):
-            early = self._options["holds"] and count < 2
+            early = self._options["holds"] and number == 0 and count < 2
             user, text = HELD if early else f"user{random.randrange(self._options['users'])}", f"{name}.{count}"
             self._send(user, text)
             sent[user].append(text)
@@ -108,7 +109,7 @@ def race(app: Thea, agent: Counting, options: dict[str, Any]) -> None:
     racer.join()
     say(done={"sent": racer.sent, "refused": racer.refused})
     sys.stdin.readline()
-    say(left=0 if options["holds"] else drained(app))
+    say(left=drained(app) if options["worker"] else 0)
 
 
 def main() -> None:
@@ -118,7 +119,7 @@ def main() -> None:
     listener = Listener(Journal(Path(options["directory"]) / DURABLE))
     with opened(options["url"]) as store:
         own = store if options["lease"] is None else ShortLeases(store, options["lease"])
-        with Thea(CONFIG, plugins=[agent, listener], store=own, worker=not holds) as app:
+        with Thea(CONFIG, plugins=[agent, listener], store=own, worker=options["worker"]) as app:
             race(app, agent, options)
 
 

@@ -7,7 +7,7 @@ one line of result. Where something does not hold it prints all that does not, a
 Leases live for two seconds where a process is stopped, in all processes: a wrapper around the store sees to it.
 
 A process that is stopped in the middle of a write to a SQLite file holds up everybody else who writes to it, until it
-goes on. So there the stopped process has one thread only, which is stopped within an agent.
+goes on. So there the stopped process delivers no events and has one thread only, which is stopped within an agent.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Racers:
 
     def _child(self, number: int) -> Child:
         plan, holds = self._plan, self._plan.stop and number == 0
-        threads = 1 if holds and plan.url.startswith("sqlite:") else plan.threads
+        quiet = holds and plan.url.startswith("sqlite:")
+        threads = 1 if quiet else plan.threads
         options = {
             "url": plan.url,
             "directory": str(plan.directory),
@@ -112,6 +113,7 @@ class Racers:
             "users": plan.users,
             "seed": plan.seed,
             "lease": _LEASE if plan.stop else None,
+            "worker": not quiet,
             "holds": holds,
         }
         return Child("racer", options, plan.directory / "log")
