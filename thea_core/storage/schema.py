@@ -208,6 +208,11 @@ def check_origin(path: Path) -> None:
         if not pages:  # to SQLite a few bytes are as good as none, and it would write over them
             raise StoreSchemaError(f"{path}: it is no SQLite database; it was left as it is: name another file")
         _refuse_foreign(connection, path)
+    except sqlite3.DatabaseError as error:
+        # A checkpoint that was cut short (a full disk, SIGKILL) leaves a file that is right only with its log.
+        log = path.with_name(f"{path.name}-wal")
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB or not log.exists() or not log.stat().st_size:
+            raise
     finally:
         connection.close()
 
