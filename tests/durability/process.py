@@ -48,6 +48,8 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+        self._stdin.close()
+        self._stdout.close()
 
     def say(self, **line: object) -> None:
         """Send one line."""
@@ -84,11 +86,9 @@ class Child:
         raise AssertionError(f"the child did not say {key!r}; it has written: {self.errors()}")
 
     def kill(self) -> None:
-        """End it without any warning."""
+        """End it without any warning. What it has said before can still be heard."""
         self.process.kill()
         self.process.wait()
-        self._stdin.close()
-        self._stdout.close()
 
     def end(self) -> int:
         """Let it come to its end, and return its status."""
