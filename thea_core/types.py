@@ -122,7 +122,8 @@ class CallRecord(NamedTuple):
         start: when it began, aware, in UTC.
         duration: seconds.
         callbacks: one record for each callback, in the order of the chain.
-        delivery: whether this is what became of a call that was ``"queued"`` before: there is one such record for each.
+        delivery: whether this is what became of a call that was ``"queued"`` before: one such record for each, of
+            plugins with durable delivery one for each try, in whichever process.
     """
 
     hook: str
