@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 
@@ -21,6 +21,11 @@ class HandClock:
 
     def monotonic_ns(self):
         return round(self.seconds * 1e9)
+
+
+class Nowhere(tzinfo):
+    def utcoffset(self, when):
+        raise SystemExit(3)
 
 
 @pytest.fixture
@@ -138,11 +143,31 @@ def test_many_threads_lose_nothing(clock):
     assert all(numbers(trail, str(number)) == list(range(1000)) for number in range(8))
 
 
-def test_the_plugins_clock_dates_the_crumbs(sentry, assistant, failing, clock):
+def test_crumbs_are_dated_by_when_it_happened_or_else_by_the_plugins_clock(sentry, assistant, clock):
+    moments = (datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 1), "soon", datetime(2026, 2, 1, tzinfo=Nowhere()))  # noqa: DTZ001
+    with assistant(clock=clock, trail_ttl=10) as thea:
+        for moment in moments:
+            thea.callbacks.trigger("on_state_change", user_id="ana", old_state="a", new_state="b", timestamp=moment)
+        thea.callbacks.trigger("on_error", user_id="ana", error=ValueError("x"), traceback="", timestamp=moments[0])
+    event = sentry.events[0].json
+    now = "2026-03-01T00:00:00.000000Z"
+    assert [each["timestamp"] for each in event["breadcrumbs"]["values"]] == ["2026-02-01T00:00:00.000000Z", *[now] * 3]
+    assert event["timestamp"] == "2026-02-01T00:00:00.000000Z"
+
+
+def test_who_was_silent_for_too_long_begins_anew(sentry, assistant, failing, clock):
     with assistant(failing(), clock=clock, trail_ttl=10) as thea:
         thea.callbacks.trigger("on_state_change", user_id="ana", old_state="a", new_state="b")
         clock.seconds = 10
         thea.handle_request("ana", "hola")
-    crumbs = sentry.events[0].json["breadcrumbs"]["values"]
-    assert crumbs[0]["category"] == "thea.message"
-    assert {each["timestamp"] for each in crumbs} == {"2026-03-01T00:00:10.000000Z"}
+    assert sentry.events[0].json["breadcrumbs"]["values"][0]["category"] == "thea.message"
+
+
+def test_a_crumb_that_is_told_again_takes_the_place_of_the_first_and_of_what_followed_it(clock):
+    trail = Trail(3, 10, 60, clock)
+    for number in range(4):
+        trail.add("ana", crumb(number), key=str(number))
+    trail.add("ana", crumb(20), "b", key="2")
+    assert (numbers(trail), trail.read("ana")[1]) == ([1, 20], "b")
+    trail.add("ana", crumb(0), key="0")  # the first one was forgotten
+    assert numbers(trail) == [1, 20, 0]

@@ -29,6 +29,14 @@ class Sender(Protocol):
         """Make what is captured within go to this client, with what is set on the scope that is entered."""
         ...
 
+    def expect_again(self) -> None:
+        """Take from now on for held up, and not for lost, what has not arrived and may do so later."""
+        ...
+
+    def flush(self, timeout: float) -> str:
+        """Send what waits, for at most ``timeout`` seconds; return why something was held up, or an empty text."""
+        ...
+
     def close(self, timeout: float) -> None:
         """Send what waits, for at most ``timeout`` seconds, and log what was lost."""
         ...
@@ -41,11 +49,29 @@ class Sender(Protocol):
 class HostClient:
     """The Sentry that the application has initialised, whichever it is at the time. It is never closed from here."""
 
+    def __init__(self) -> None:
+        self._again = False
+
     def scope(self) -> AbstractContextManager[Scope]:
         """Make a scope over those of the application, which keep their tags, user and breadcrumbs."""
         import sentry_sdk
 
         return sentry_sdk.new_scope()
+
+    def expect_again(self) -> None:
+        """Tell the transport, unless it is the application's, which tells nobody what it has lost."""
+        import sentry_sdk
+
+        self._again = True
+        _expect_again(sentry_sdk.get_client())
+
+    def flush(self, timeout: float) -> str:
+        """Send what waits."""
+        import sentry_sdk
+
+        from thea_sentry.losses import hold_up
+
+        return hold_up(sentry_sdk.get_client(), timeout)
 
     def close(self, timeout: float) -> None:
         """Send what waits."""
@@ -53,7 +79,7 @@ class HostClient:
 
         from thea_sentry.losses import drain
 
-        drain(sentry_sdk.get_client(), timeout)
+        drain(sentry_sdk.get_client(), timeout, durable=self._again)
 
     def after_fork_in_child(self) -> None:
         """Do nothing: what to do with its queue at a fork is the application's business."""
@@ -66,6 +92,7 @@ class InitialisedClient(HostClient):
         import sentry_sdk
         from sentry_sdk.integrations.atexit import AtexitIntegration
 
+        super().__init__()
         quiet = AtexitIntegration(callback=lambda _pending, _timeout: None)  # the SDK's own prints to standard error
         self._options = {"integrations": [quiet], **options}
         _checked(sentry_sdk.init, self._options)
@@ -83,6 +110,7 @@ class PrivateClient:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = {"default_integrations": False, "auto_enabling_integrations": False, **options}
+        self._again = False
         self._lock = threading.Lock()
         self._client: Client | None = self._make()
 
@@ -94,6 +122,17 @@ class PrivateClient:
         with use_isolation_scope(Scope()), use_scope(Scope(client=self._there())) as scope:
             yield scope
 
+    def expect_again(self) -> None:
+        """Tell the transport."""
+        self._again = True
+        _expect_again(self._there())
+
+    def flush(self, timeout: float) -> str:
+        """Send what waits."""
+        from thea_sentry.losses import hold_up
+
+        return hold_up(self._there(), timeout)
+
     def close(self, timeout: float) -> None:
         """Send what waits, and close the client."""
         with self._lock:
@@ -101,7 +140,7 @@ class PrivateClient:
         if client is not None:
             from thea_sentry.losses import drain
 
-            drain(client, timeout)
+            drain(client, timeout, durable=self._again)
             client.close(timeout=0)
 
     def after_fork_in_child(self) -> None:
@@ -159,6 +198,13 @@ def choose(settings: SentrySettings, dsn: str | None, options: Mapping[str, Any]
         "release": settings.release,
     }
     return InitialisedClient(own) if settings.mode == "init" else PrivateClient(own)
+
+
+def _expect_again(client: BaseClient) -> None:
+    from thea_sentry.losses import CountingTransport
+
+    if isinstance(client.transport, CountingTransport):
+        client.transport.durable = True
 
 
 def _other_way(mode: str) -> str:

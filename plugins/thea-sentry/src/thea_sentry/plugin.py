@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import weakref
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from thea_core import Application, Clock, RecordedError, SystemClock, hookimpl
+from thea_core import Application, Clock, PluginError, RecordedError, SystemClock, hookimpl
 from thea_sentry.clients import choose
 from thea_sentry.loading import load_dsn, load_errors, load_options, load_redact
-from thea_sentry.privacy import Redactor, clean_name, text_of
+from thea_sentry.privacy import Redactor, clean_name, moment_of, text_of
 from thea_sentry.scrubbing import Scrubber
 from thea_sentry.settings import SentrySettings
-from thea_sentry.trail import Trail
+from thea_sentry.trail import Crumb, Trail
 
 if TYPE_CHECKING:
     from thea_sentry.reporter import Happening, Reporter
@@ -38,7 +39,8 @@ class SentryPlugin:
 
     One instance serves every thread and task. ``on_message`` and ``on_state_change`` only write down a breadcrumb, and
     so ask for no time limit; what reports runs code of the application (``before_send``), and has the usual one.
-    Delivery is inline, since a queue would hand over an error without its traceback.
+    Delivery is inline, since a queue would hand over an error without its traceback. Where it is durable, ``on_flush``
+    waits until Sentry has what was reported, and raises where it has not: then it is told again, with the same id.
     """
 
     name = "sentry"
@@ -63,6 +65,8 @@ class SentryPlugin:
         self._key = _hash_key(settings)
         self._trail = Trail(settings.trail_length, settings.trail_users, settings.trail_ttl, self._clock)
         self._error_state: str | None = None
+        self._app: Application | None = None
+        self._durable = False
         self._reporter: Reporter | None = None  # without one every callback does nothing
         _watch_forks(self)
 
@@ -73,6 +77,7 @@ class SentryPlugin:
         Raises:
             ConfigError: ``sentry_options`` holds what is no option.
         """
+        self._app, self._durable = app, False
         sender = choose(self._settings, self._dsn, self._options)
         if sender is None:
             return
@@ -91,7 +96,17 @@ class SentryPlugin:
             reporter.close(min(timeout / 2, self._settings.flush_timeout))
 
     @hookimpl(timeout=None)
-    def on_message(self, user_id: str, message: str) -> None:
+    def on_flush(self, timeout: float) -> None:
+        """Where delivery is durable, send what was reported, for at most ``timeout`` seconds.
+
+        Raises:
+            PluginError: something was held up on its way to Sentry.
+        """
+        if self._reporter is not None and self._is_durable() and (held_up := self._reporter.flush(timeout)):
+            raise PluginError(f"events have not reached Sentry: {held_up}", plugin=self.name)
+
+    @hookimpl(timeout=None)
+    def on_message(self, user_id: str, message: str, timestamp: datetime, event_id: str) -> None:
         """Remember that a message came, and how long it was; its text only where the operator wants it."""
         if self._reporter is None:
             return
@@ -99,35 +114,46 @@ class SentryPlugin:
         data: dict[str, object] = {"length": len(text)}
         if self._settings.include_message_text:
             data["text"] = self._redact(text)[:_MAX_TEXT]
-        self._add(user_id, "user", "thea.message", data)
+        self._add(user_id, self._crumb("user", "thea.message", data, timestamp), event_id)
 
     @hookimpl(timeout=None)
-    def on_state_change(self, user_id: str, old_state: str, new_state: str) -> None:
+    def on_state_change(self, user_id: str, old_state: str, new_state: str, timestamp: datetime, event_id: str) -> None:
         """Remember the states. The state in which something fails is the one before the state of errors."""
         if self._reporter is None:
             return
         before, after = clean_name(old_state), clean_name(new_state)
         state = before if after == self._error_state else after
-        self._add(user_id, "navigation", "thea.state", {"from": before, "to": after}, state)
+        crumb = self._crumb("navigation", "thea.state", {"from": before, "to": after}, timestamp)
+        self._add(user_id, crumb, event_id, state)
 
     @hookimpl
     def on_error(
-        self, user_id: str, error: BaseException, traceback: str, event_id: str, session_id: str | None
+        self,
+        user_id: str,
+        error: BaseException,
+        traceback: str,
+        *,
+        timestamp: datetime,
+        event_id: str,
+        session_id: str | None,
     ) -> None:
         """Report the error with the user's trail."""
         if self._reporter is not None and not self._ignores(error):
-            self._reporter.error(self._happening("error", user_id, session_id, event_id), error, traceback)
+            happening = self._happening("error", user_id, session_id, event_id, timestamp)
+            self._begin(self._reporter).error(happening, error, traceback)
 
     @hookimpl
-    def on_session_timeout(self, user_id: str, session_id: str, event_id: str) -> None:
+    def on_session_timeout(self, user_id: str, session_id: str, timestamp: datetime, event_id: str) -> None:
         """Report that the session has ended, in the way that the operator has chosen, and forget the user's trail."""
         if self._reporter is None:
             return
         if self._settings.timeouts == "breadcrumb":
-            self._add(user_id, "default", "thea.session_timeout", {"session_id": clean_name(session_id)})
+            data: dict[str, object] = {"session_id": clean_name(session_id)}
+            self._add(user_id, self._crumb("default", "thea.session_timeout", data, timestamp), event_id)
             return
         if self._settings.timeouts != "off":
-            self._reporter.timeout(self._happening("session_timeout", user_id, session_id, event_id))
+            happening = self._happening("session_timeout", user_id, session_id, event_id, timestamp)
+            self._begin(self._reporter).timeout(happening)
         self._trail.drop(text_of(user_id))
 
     def after_fork_in_child(self) -> None:
@@ -136,17 +162,38 @@ class SentryPlugin:
         if self._reporter is not None:
             self._reporter.after_fork_in_child()
 
-    def _add(self, user_id: str, kind: str, category: str, data: dict[str, object], state: str | None = None) -> None:
-        crumb = {"type": kind, "category": category, "level": "info", "timestamp": self._clock.now(), "data": data}
-        self._trail.add(text_of(user_id), crumb, state)
+    def _is_durable(self) -> bool:
+        """Tell whether events come out of the store. It is not known at the start, nor at the end any more."""
+        if not self._durable and self._app is not None:
+            self._durable = self.name in self._app.callbacks.durable_plugins
+        return self._durable
+
+    def _begin(self, reporter: Reporter) -> Reporter:
+        """Return the reporter, which is told whether what does not arrive comes again."""
+        if self._is_durable():
+            reporter.expect_again()
+        return reporter
+
+    def _crumb(self, kind: str, category: str, data: dict[str, object], timestamp: datetime) -> Crumb:
+        moment = moment_of(timestamp) or self._clock.now()
+        return {"type": kind, "category": category, "level": "info", "timestamp": moment, "data": data}
+
+    def _add(self, user_id: str, crumb: Crumb, event_id: str, state: str | None = None) -> None:
+        self._trail.add(text_of(user_id), crumb, state, key=f"{crumb['category']} {text_of(event_id)}")
 
     def _happening(
-        self, kind: Literal["error", "session_timeout"], user_id: str, session_id: str | None, event_id: str
+        self,
+        kind: Literal["error", "session_timeout"],
+        user_id: str,
+        session_id: str | None,
+        event_id: str,
+        timestamp: datetime,
     ) -> Happening:
         from thea_sentry.reporter import Happening
 
         crumbs, state = self._trail.read(text_of(user_id))
-        return Happening(kind, user_id, session_id, event_id, crumbs, state)
+        moment = moment_of(timestamp) or self._clock.now()
+        return Happening(kind, user_id, session_id, event_id, moment, crumbs, state)
 
     def _ignores(self, error: BaseException) -> bool:
         if isinstance(error, RecordedError):

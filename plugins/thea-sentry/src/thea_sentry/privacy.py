@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 
-__all__ = ["FILTERED", "Redactor", "clean_name", "frame_lines", "text_of", "user_hash"]
+__all__ = ["FILTERED", "Redactor", "clean_name", "frame_lines", "moment_of", "text_of", "user_hash"]
 
 FILTERED = "[Filtered]"
 """What stands where something was left out; Sentry's own word for it."""
@@ -53,6 +54,16 @@ class Redactor:
         except Exception:  # its text may hold what was to be hidden: it is told nowhere
             return FILTERED
         return redacted if isinstance(redacted, str) else FILTERED
+
+
+def moment_of(value: object) -> datetime | None:
+    """Return a time in UTC; None where it is none, or of no time zone."""
+    try:
+        return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo is not None else None
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # its time zone is somebody's own
+        return None
 
 
 def text_of(value: object) -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Literal
 
@@ -36,6 +37,7 @@ class Happening:
         user_id: whose it is.
         session_id: the session, where there is one.
         event_id: the event's id.
+        timestamp: when it happened, aware.
         crumbs: the user's trail.
         state: the state of the conversation, where it is known.
     """
@@ -44,6 +46,7 @@ class Happening:
     user_id: str
     session_id: str | None
     event_id: str
+    timestamp: datetime
     crumbs: Sequence[Crumb]
     state: str | None
 
@@ -93,6 +96,14 @@ class Reporter:
             message = "Session timeout" if digest is None else f"Session timeout for {digest}"
             sentry_sdk.capture_message(message, level="warning")
 
+    def expect_again(self) -> None:
+        """Take what has not arrived for held up: it comes again."""
+        self._sender.expect_again()
+
+    def flush(self, timeout: float) -> str:
+        """Send what waits, for at most ``timeout`` seconds; return why something was held up, or an empty text."""
+        return self._sender.flush(timeout)
+
     def close(self, timeout: float) -> None:
         """Send what waits, for at most ``timeout`` seconds, and let the log be as it was."""
         for each in self._ignored:
@@ -114,9 +125,12 @@ class Reporter:
             scope.set_context("thea", {key: clean_name(value) for key, value in known.items() if value is not None})
             if happening.state is not None:
                 scope.set_tag("thea.state", happening.state)
-            # A timeout may be told twice, with one id: so Sentry can know that it is the same.
-            event_id = _hexadecimal(happening.event_id) if happening.kind == "session_timeout" else None
-            scope.add_event_processor(self._scrubber.of(self._user(happening), error=recorded, event_id=event_id))
+            # A timeout may be told twice with one id, and so may what comes out of a store: so Sentry can know that it
+            # is the same. An error that is told as it happens is another one where its turn runs again.
+            again = happening.kind == "session_timeout" or recorded is not None
+            event_id = _hexadecimal(happening.event_id) if again else None
+            user, moment = self._user(happening), happening.timestamp
+            scope.add_event_processor(self._scrubber.of(user, moment=moment, error=recorded, event_id=event_id))
             yield scope
 
     def _user(self, happening: Happening) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from thea_core import RecordedError
@@ -31,6 +32,7 @@ class Scrubber:
         redact: makes of a text what may be sent.
         event_logger: the logger of the plugin ``logging``.
         user: the user to name, unless the host has named one.
+        moment: when it happened; None leaves the time at which it is told.
         error: what was recorded of an exception that could not come itself.
         event_id: the id that Sentry is to know the event by, 32 hexadecimal digits; None leaves the SDK's.
     """
@@ -42,12 +44,20 @@ class Scrubber:
     redact: Redactor
     event_logger: str
     user: str | None = None
+    moment: datetime | None = None
     error: RecordedError | None = None
     event_id: str | None = None
 
-    def of(self, user: str | None, *, error: RecordedError | None = None, event_id: str | None = None) -> Scrubber:
+    def of(
+        self,
+        user: str | None,
+        *,
+        moment: datetime | None = None,
+        error: RecordedError | None = None,
+        event_id: str | None = None,
+    ) -> Scrubber:
         """Return the same for one event."""
-        return replace(self, user=user, error=error, event_id=event_id)
+        return replace(self, user=user, moment=moment, error=error, event_id=event_id)
 
     def __call__(self, event: Any, hint: object) -> Any:  # noqa: ARG002 -- the SDK gives both
         """Return the event as it may be sent, changed in place; None where that cannot be made sure."""
@@ -66,6 +76,8 @@ class Scrubber:
     def _identify(self, event: dict[str, Any]) -> None:
         if self.event_id is not None:
             event["event_id"] = self.event_id
+        if self.moment is not None:
+            event["timestamp"] = self.moment
         if self.user is None:
             return
         user = event.get("user") or {}

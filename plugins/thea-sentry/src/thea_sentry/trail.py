@@ -18,9 +18,9 @@ Crumb = dict[str, Any]
 
 
 class _Path(NamedTuple):
-    """What is known of one user: the last crumbs, the state, and until when (nanoseconds) it is kept."""
+    """What is known of one user: the last crumbs and their keys, the state, and until when (nanoseconds) it is kept."""
 
-    crumbs: deque[Crumb]
+    crumbs: deque[tuple[str, Crumb]]
     state: str | None
     until: int
 
@@ -51,13 +51,19 @@ class Trail:
         with self._lock:
             return len(self._paths)
 
-    def add(self, user: str, crumb: Crumb, state: str | None = None) -> None:
-        """Remember a crumb, and the state; None leaves the state as it was."""
+    def add(self, user: str, crumb: Crumb, state: str | None = None, *, key: str = "") -> None:
+        """Remember a crumb, and the state; None leaves the state as it was.
+
+        Where there is a crumb with that ``key`` already, the trail is told again from there on: the old end of it goes.
+        """
         now = self._clock.monotonic_ns()
         with self._lock:
             self._forget(now)
             path = self._paths.pop(user, None) or _Path(deque(maxlen=self._length), None, 0)
-            path.crumbs.append(crumb)
+            if key and any(each == key for each, _ in path.crumbs):
+                while path.crumbs.pop()[0] != key:
+                    pass
+            path.crumbs.append((key, crumb))
             self._paths[user] = path._replace(state=path.state if state is None else state, until=now + self._ttl)
             if len(self._paths) > self._users:
                 self._paths.popitem(last=False)
@@ -70,7 +76,7 @@ class Trail:
             path = self._paths.get(user)
             if path is None:
                 return [], None
-            return [{**crumb, "data": dict(crumb["data"])} for crumb in path.crumbs], path.state
+            return [{**crumb, "data": dict(crumb["data"])} for _, crumb in path.crumbs], path.state
 
     def drop(self, user: str) -> None:
         """Forget one user."""
