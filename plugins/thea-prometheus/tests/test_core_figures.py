@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from thea_core import TransitionVeto, hookimpl
+from thea_core import StoreUnavailableError, TransitionVeto, hookimpl
 
 PATIENCE = 60.0
 
@@ -184,6 +184,25 @@ class TestQueues:
         assert scraped("thea_plugin_calls_queued_total", plugin="queued") is None
         assert scraped("thea_plugin_calls_delivered_total", plugin="queued") is None
         assert scraped("thea_plugin_hook_duration_seconds_count", plugin="queued", hook="on_message") == 3
+        assert self.dropped(scraped, "not_stored") == 0
+
+    def test_what_the_store_does_not_take_is_dropped_for_that_reason(self, run, fire, scraped):
+        class Sure(Queued):
+            delivery = "durable"
+
+        thea = run(Sure())
+
+        class Full:
+            def append(self, user_id, events):
+                raise StoreUnavailableError("no space left")
+
+            def claim(self, plugin, *, duration, limit):
+                return ()
+
+        thea.callbacks.attach_outbox(Full())
+        fire(thea, "on_message")
+        assert self.dropped(scraped, "not_stored") == 1
+        assert self.dropped(scraped, "queue_full") is None
 
     def test_a_call_for_which_there_was_no_room_was_never_queued(self, run, fire, scraped):
         plugin = Queued()

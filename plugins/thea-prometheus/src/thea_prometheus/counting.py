@@ -9,6 +9,8 @@ from thea_prometheus.metrics import Metrics
 
 __all__ = ["count_call"]
 
+_WAITING = ("queued", "dropped")  # outcomes of calls that are to be made later
+
 
 def count_call(metrics: Metrics, durable: Callable[[], Collection[str]], call: CallRecord) -> None:
     """Count one finished call of a chain. The caller of the chain waits for it.
@@ -28,9 +30,10 @@ def count_call(metrics: Metrics, durable: Callable[[], Collection[str]], call: C
         from_queue = call.delivery and plugin not in durable()
         if from_queue:
             metrics.queues.of(plugin).delivered.inc()
-        if outcome == "queued":
-            if plugin not in durable():
-                metrics.queues.of(plugin).queued.inc()
+        if outcome in _WAITING and plugin in durable():
+            metrics.not_stored.of(plugin).inc(outcome == "dropped")
+        elif outcome == "queued":
+            metrics.queues.of(plugin).queued.inc()
         elif outcome == "dropped":
             queue = metrics.queues.of(plugin)
             (queue.closed if from_queue else queue.full).inc()

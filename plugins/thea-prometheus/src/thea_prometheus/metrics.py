@@ -120,11 +120,13 @@ class Metrics:
         self._dropped = self._counter(
             "thea_plugin_events_dropped_total",
             "Calls of a plugin that were never made: its queue was full (queue_full) or closed before their turn "
-            "(queue_closed), its circuit breaker was open or it had no thread left (skipped).",
+            "(queue_closed), its circuit breaker was open or it had no thread left (skipped), or the event was to be "
+            "stored, and the store did not take it (not_stored).",
             "plugin",
             "reason",
         )
         self.queues = Children(self._queue_figures, plugins)
+        self.not_stored = Children(lambda plugin: self._dropped.labels(plugin, "not_stored"), plugins)
 
     def renew(self) -> None:
         """Begin anew in a forked child: with zeros, and with locks that no thread of the parent holds.
