@@ -319,8 +319,11 @@ class TestStopping:
         courier = plug(callbacks, shop)
         callbacks.start_couriers(NEVER)
         tell(callbacks, "one")
-        callbacks.withdraw_plugin("shop")
+        binding = callbacks.withdraw_plugin("shop")
+        assert binding is not None
         assert courier.join(PATIENCE)
+        assert callbacks.durable_plugins == ["shop"]  # what it still has to do, it does for durable events
+        callbacks.close_runtime(binding.runtime)
         heard = list(shop.heard)
         tell(callbacks, "two")
         callbacks.wake_couriers()

@@ -230,6 +230,24 @@ class TestFlow:
         deliver(courier)
         assert seen == [1.0]
 
+    def test_two_callbacks_that_fire_each_others_event_come_to_an_end(
+        self, callbacks: CallbackManager, outbox: TestOutbox
+    ) -> None:
+        def on_intent_detected(user_id: str) -> None:
+            callbacks.trigger("on_agent_delegated", user_id=user_id, agent="x", intent="y")
+
+        def on_agent_delegated(user_id: str) -> None:
+            callbacks.trigger("on_intent_detected", user_id=user_id, intent="x", score=1.0)
+
+        ping_pong = hooks(on_intent_detected=on_intent_detected, on_agent_delegated=on_agent_delegated)
+        courier = plug(callbacks, ping_pong, max_attempts=1)
+        callbacks.trigger("on_intent_detected", user_id="ana", intent="x", score=1.0)
+        deliver(courier)
+        ((_, error),) = outbox.parked
+        assert error is not None
+        assert error.startswith("ReentrancyError: on_intent_detected")
+        assert outbox.waiting == []
+
     @pytest.mark.usefixtures("outbox")
     def test_no_outer_trigger_counts_as_running(self, callbacks: CallbackManager) -> None:
         """A delivery may fire the event within which, elsewhere, the courier's work was asked for."""
@@ -356,6 +374,23 @@ class TestFailing:
         assert event_id == "one"
         assert error is not None
         assert "perhaps they took the process down" in error
+
+    def test_one_that_has_failed_more_often_than_it_may_by_now_keeps_its_error(
+        self, callbacks: CallbackManager, outbox: TestOutbox, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (claimed,) = self.claimed(callbacks, outbox)
+        outbox.settle(claimed, delivered=0, retry_in=1.0, error="OSError: away")
+        clock.advance(1.0)
+        courier = plug(callbacks, Shop(), "again", max_attempts=1)
+        deliver(courier)
+        assert outbox.parked == [("one", "OSError: away")]
+        assert "it was tried 1 times already" in caplog.text
+
+    @staticmethod
+    def claimed(callbacks: CallbackManager, outbox: TestOutbox) -> Any:
+        """Leave an event for a plugin that is not there yet, and claim it."""
+        outbox.append("ana", [OutgoingEvent("again", "on_message", "one", "{}")])
+        return outbox.claim("again", duration=CLAIM_SECONDS, limit=1)
 
     @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
     def test_whatever_it_raises_is_its_failure(

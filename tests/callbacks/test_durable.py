@@ -137,6 +137,32 @@ class TestStoring:
         say(callbacks, event_id=5)
         assert outbox.list()[0].event_id == "5"
 
+    @pytest.mark.parametrize("bad", ["a\ud800b", "a\0b", "ñ\ud800"])
+    def test_no_id_and_no_user_can_make_a_store_fail(
+        self, callbacks: CallbackManager, outbox: TestOutbox, bad: str
+    ) -> None:
+        plug(callbacks, Shop())
+        callbacks.trigger("on_message", **{**MESSAGE, "user_id": bad}, event_id=bad)
+        (event,) = outbox.list()
+        for text in (event.event_id, event.user_id):
+            assert "\0" not in text
+            assert text.encode().decode() == text != bad
+        assert decode(json.loads(event.event)).arguments["event_id"] == bad
+
+    def test_ids_of_every_language_are_kept(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
+        plug(callbacks, Shop())
+        callbacks.trigger("on_message", **{**MESSAGE, "user_id": "ñandú 用户"})
+        assert outbox.list()[0].user_id == "ñandú 用户"
+
+    def test_the_hooks_around_it_are_noted(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
+        plug(callbacks, Shop())
+        callbacks.register("on_state_change", lambda: say(callbacks))
+        callbacks.trigger("on_state_change", user_id="ana", old_state="a", new_state="b")
+        say(callbacks)
+        inner, alone = (json.loads(each.event) for each in outbox.list())
+        assert inner["within"] == ["on_state_change"]
+        assert "within" not in alone
+
     def test_an_exception_is_written_down(self, callbacks: CallbackManager, outbox: TestOutbox) -> None:
         plug(callbacks, hooks(on_error=lambda error: None))
         callbacks.trigger("on_error", user_id="ana", error=ValueError("no"), traceback="...")

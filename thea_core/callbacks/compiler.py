@@ -289,7 +289,7 @@ class _Ends:
 def _called(callback: Callback, support: Support) -> Callable[..., Any]:
     """Return what a compiled chain calls: the callback itself, what takes the event, or what makes the step for it."""
     if callback.durable:
-        return support.outlet.collector(callback)
+        return support.outlet.collector(callback, support.busy)
     if callback.queue is not None and callback.queued:
         return callback.queue.putter(callback, support.busy)
     return partial(support.on_thread, callback) if callback.threaded else callback.function

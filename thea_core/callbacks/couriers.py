@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from thea_core.callbacks.deliveries import Deliveries
     from thea_core.callbacks.durable import Outlet
+    from thea_core.callbacks.hooks import Hook, HookTable
     from thea_core.errors import CallbackTimeoutError
     from thea_core.types import ClaimedEvents, Clock, Outbox, StoredEvent
 
@@ -71,12 +72,12 @@ class _Verdict(NamedTuple):
     Attributes:
         delivered: how many of them were delivered, from the first on.
         error: what the one after those failed with; None where none did, and the others were not tried.
-        hopeless: whether it is not to be tried again.
+        hopeless: why it is not to be tried again; empty where it may be.
     """
 
     delivered: int
     error: str | None = None
-    hopeless: bool = False
+    hopeless: str = ""
 
 
 class _Flush:
@@ -121,6 +122,7 @@ class Courier:
     Args:
         ways: where the plugin's callbacks run.
         outlet: where the outbox is found.
+        hooks: the hooks that there are.
         clock: measures, and says when half of a claim is over.
         books: what is done around each delivery.
         failures: logs what the store fails with.
@@ -134,6 +136,7 @@ class Courier:
         ways: Ways,
         *,
         outlet: Outlet,
+        hooks: HookTable,
         clock: Clock,
         books: Deliveries,
         failures: FailureLog,
@@ -144,6 +147,7 @@ class Courier:
         self._name = ways.name
         self._ways = ways
         self._outlet = outlet
+        self._hooks = hooks
         self._now = clock.monotonic_ns
         self._books = _Noting(books)
         self._making = Making(ways, clock, self._books, self._lose)
@@ -394,8 +398,11 @@ class Courier:
         end = self._now() + round(CLAIM_SECONDS / 2 * 1e9)
         verdicts = []
         for claimed in claims:
-            worn = claimed.attempt > self._max_attempts
-            verdict = _Verdict(0, _WORN) if worn else (yield from self._deliver_in_order(claimed.events, end))
+            if claimed.attempt > self._max_attempts:
+                worn = f"it was tried {claimed.attempt - 1} times already"
+                verdict = _Verdict(0, claimed.events[0].error or _WORN, hopeless=worn)
+            else:
+                verdict = yield from self._deliver_in_order(claimed.events, end)
             verdicts.append((claimed, verdict))
             if self._on_flush is None:
                 self._settle(outbox, *verdicts.pop())
@@ -416,7 +423,7 @@ class Courier:
             try:
                 failure = yield from self._deliver_one(event)
             except (ValueError, RecursionError) as error:  # it cannot be read, and never will be
-                return _Verdict(number, self._failures.text(error), hopeless=True)
+                return _Verdict(number, self._failures.text(error), hopeless="it cannot be read")
             if failure is not None:
                 return self._failed(failure)._replace(delivered=number)
         return _Verdict(len(events))
@@ -441,26 +448,33 @@ class Courier:
             self._unknown.add(event.hook)
             log(logging.INFO, "plugin %r has no %s any more: such events of it are done", self._name, event.hook)
         for callback in callbacks:
-            arguments = {**callback.hook.optional, **decode(json.loads(event.event)).arguments}  # of its own
+            form = json.loads(event.event)
+            arguments = {**callback.hook.optional, **decode(form).arguments}  # of its own
             missing = [name for name in callback.arguments.names if name not in arguments]
             if missing:
                 raise ValueError(f"the event has no {', '.join(missing)}, and {callback.hook.signature} has")
             positional = tuple(arguments[name] for name in callback.arguments.positional)
             named = {name: arguments[name] for name in (*callback.arguments.keyword, *callback.arguments.rest)}
-            failure = yield from self._make(callback, positional, named, callback.timeout)
+            within = tuple(self._hooks[name] for name in form.get("within", ()) if name in self._hooks)
+            failure = yield from self._make(callback, positional, named, callback.timeout, within)
             if failure is not None:
                 return failure
         return None
 
     def _make(
-        self, callback: Callback, positional: tuple[Any, ...], named: dict[str, Any], limit: float | None
+        self,
+        callback: Callback,
+        positional: tuple[Any, ...],
+        named: dict[str, Any],
+        limit: float | None,
+        within: tuple[Hook, ...] = (),
     ) -> Generator[tuple[QueuedCall, float | None], Failure | None, Failure | None]:
-        """Have one call made; return what was noted of it if it did not end well."""
+        """Have one call made, in which ``within`` count as running; return what was noted if it did not end well."""
         breaker = callback.breaker
         if breaker is not None and not breaker.ready:
             failure: Failure | None = _REFUSED
         else:
-            failure = yield (callback, positional, named, (callback.hook,), Context()), limit
+            failure = yield (callback, positional, named, (callback.hook, *within), Context()), limit
         if failure is not None and failure.outcome in _NO_TRY:
             self._held, self._breaker = True, breaker
         return failure
@@ -470,7 +484,7 @@ class Courier:
     def _settle(self, outbox: Outbox, claimed: ClaimedEvents, verdict: _Verdict) -> None:
         attempt = claimed.attempt if verdict.delivered == 0 else 1
         failed = verdict.error is not None
-        park = failed and (verdict.hopeless or attempt >= self._max_attempts)
+        park = failed and (bool(verdict.hopeless) or attempt >= self._max_attempts)
         retry_in = self._retry_in(attempt) if failed and not park else None
         try:
             settled = outbox.settle(
@@ -484,7 +498,7 @@ class Courier:
             log(logging.WARNING, text, self._name, len(claimed.events))
         elif park:
             event = claimed.events[verdict.delivered]
-            why = "it cannot be read" if verdict.hopeless else f"its delivery has failed {attempt} times"
+            why = verdict.hopeless or f"its delivery has failed {attempt} times"
             text = "plugin %r: the event %s of %s is set aside: %s; see thea outbox list, then thea outbox retry %d"
             log(logging.WARNING, text, self._name, event.event_id, event.hook, why, event.number)
 

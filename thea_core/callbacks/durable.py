@@ -7,13 +7,16 @@ plugin's courier (:mod:`thea_core.callbacks.couriers`).
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING
 
+from thea_core.callbacks import flow
 from thea_core.callbacks.history import Failure
+from thea_core.callbacks.hooks import Hook
 from thea_core.callbacks.limits import CallbackStep, ThreadStep, Ways
 from thea_core.callbacks.threads import Outcome
 from thea_core.errors import StoreUnavailableError
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from thea_core.types import Outbox
 
 __all__ = ["Gathered", "Outlet", "gathered"]
+
+_WITHIN = '"within":'
 
 
 class Gathered:
@@ -83,19 +88,32 @@ class Outlet:
         self._ways = ways
         self._failures = failures
 
-    def collector(self, callback: Callback) -> Callable[[str, object, object], CallbackStep | None]:
+    def collector(self, callback: Callback, busy: list[int]) -> Callable[[str, object, object], CallbackStep | None]:
         """Return a function that stores an event for a callback; what it returns is waited for, if it is not None.
 
-        It takes the JSON form of the event as text, its id, and the user's.
+        It takes the JSON form of the event as text, its id, and the user's. The hooks within which the event was fired
+        are noted with it: when it is delivered they count as running, or two callbacks that fire each other's event
+        would go on for ever.
+
+        Args:
+            callback: for which the events are.
+            busy: the running calls of chains; the caller's own is one of them.
         """
-        plugin, hook, current = callback.plugin, callback.hook.name, gathered.get
+        plugin, hook, current = callback.plugin, callback.hook, gathered.get
 
         def collect(text: str, event_id: object, user_id: object) -> CallbackStep | None:
-            event = OutgoingEvent(plugin, hook, event_id if type(event_id) is str else str(event_id), text)
+            nested = len(busy) > 1
+            if nested or flow.framed() is not None:
+                around = flow.carried(hook, stack=nested)[1:]
+                within = [key.name for key in around if isinstance(key, Hook)]
+                if within:
+                    text = f"{text[:-1]},{_WITHIN}{json.dumps(sorted(within))}}}"
+            event = OutgoingEvent(plugin, hook.name, _storable(str(event_id)), text)
             work = current()
             if work is not None and work.add(event):
                 return None
-            return _StoreStep(partial(self._append, user_id if type(user_id) is str else "", event), self._ways)
+            user = _storable(user_id) if type(user_id) is str else ""
+            return _StoreStep(partial(self._append, user, event), self._ways)
 
         return collect
 
@@ -125,6 +143,13 @@ class Outlet:
                 "Thea application, or after callbacks.attach_outbox(...)"
             )
         self.outbox.append(user_id, [event])
+
+
+def _storable(text: str) -> str:
+    """Return a text that every store takes: it may have come from anybody who fires an event."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 class _StoreStep(ThreadStep):

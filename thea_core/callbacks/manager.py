@@ -344,9 +344,8 @@ class CallbackManager:
 
     @property
     def durable_plugins(self) -> list[str]:
-        """The plugins in the chains whose events come out of the store, by name."""
-        with self._lock:
-            return sorted(name for name, each in self._plugins.items() if each.runtime.courier is not None)
+        """The plugins whose events come out of the store, by name: from before their start until after their end."""
+        return sorted({each.ways.name for each in self._all_runtimes() if each.courier is not None})
 
     def attach_outbox(self, outbox: Outbox) -> None:
         """Store in ``outbox``, from now on, events for plugins with durable delivery that belong to no turn.
@@ -718,6 +717,7 @@ class CallbackManager:
         return Courier(
             ways,
             outlet=self._outlet,
+            hooks=self._hooks,
             clock=self.clock,
             books=self._books,
             failures=self._failures,

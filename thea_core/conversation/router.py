@@ -240,8 +240,9 @@ class CoreRouter:
         request = read_request(user_id, message, message_id, when, max_message=self._max_message)
         if not self._forbidden.isdisjoint(flow.running_keys(stack=self.callbacks.busy)):
             raise ReentrancyError(
-                "a message cannot be handled within a turn, a transition or one of its hooks: the callback or agent "
-                "that does so would wait for itself; return first, or put the message into a queue of your own"
+                "a message cannot be handled within a turn, a transition or one of its hooks, also where that hook is "
+                "delivered later: the callback or agent that does so would wait for itself, or fire its own event "
+                "again and again; return first, or put the message into a queue of your own"
             )
         self.sessions.ensure_started()
         return RunningTurn(self._parts, request)
