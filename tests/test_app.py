@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from tests.conversation.parts import in_thread
 from tests.plugins.running import MESSAGE, Recording
 from tests.support import FakeClock, run_in_child
 from thea_core import (
@@ -624,7 +625,7 @@ class TestClose:
         def handle():
             try:
                 thea.handle_request("ana", "hola")
-            except StoreUnavailableError as error:
+            except LifeCycleError as error:
                 failures.append(error)
 
         turn = threading.Thread(target=handle)
@@ -636,6 +637,57 @@ class TestClose:
         go_on.set()
         turn.join(10)
         assert len(failures) == 1
+
+    def test_what_outlives_it_commits_nothing_that_plugins_do_not_hear_of(self):
+        entered, go_on = threading.Event(), threading.Event()
+        store, plugin = MemoryStore(clock=FakeClock()), Recording("plugin")
+        thea = Thea(MEMORY, plugins=[plugin], store=store)
+
+        def hold(message):
+            entered.set()
+            assert go_on.wait(20)
+
+        thea.callbacks.register("on_message", hold)
+        thea.start()
+        turn = in_thread(lambda: thea.handle_request("ana", "hola", "m1"))
+        assert entered.wait(20)
+        thea.close(timeout=0.02)
+        go_on.set()
+        with pytest.raises(LifeCycleError, match="send it again"):
+            turn()
+        assert store.load("ana") is None
+        with Thea(MEMORY, store=store) as another:
+            assert another.handle_request("ana", "hola", "m1").ok
+
+    def test_sessions_that_were_not_told_before_it_are_told_by_another_application(self):
+        begun, go_on = threading.Event(), threading.Event()
+        told = []
+
+        class Slow:
+            @hookimpl(timeout=None)
+            def on_session_timeout(self, user_id):
+                told.append(user_id)
+                begun.set()
+                assert go_on.wait(20)
+
+        clock = FakeClock()
+        store = MemoryStore(clock=clock)
+        thea = Thea(MEMORY, plugins=[Slow()], store=store, clock=clock)
+        thea.start()
+        users = [f"user-{number}" for number in range(5)]
+        for user in users:
+            thea.handle_request(user, "hola")
+        clock.advance(1800)
+        sweep = in_thread(thea.sessions.sweep)
+        assert begun.wait(20)
+        closing = in_thread(lambda: thea.close(timeout=0.02))
+        closing()
+        go_on.set()
+        sweep()
+        with Thea(MEMORY, plugins=[Slow()], store=store, clock=clock, worker=False) as another:
+            another.sessions.sweep()
+        assert set(told) == set(users)
+        assert len(told) <= len(users) + 1  # the one that was under way may be told twice
 
     def test_all_share_one_deadline_by_the_injected_clock(self):
         clock = FakeClock()

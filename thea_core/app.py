@@ -171,7 +171,8 @@ class Thea:
         """Handle one message and return the reply; see :meth:`CoreRouter.handle_request`.
 
         Raises:
-            LifeCycleError: the application is not running.
+            LifeCycleError: the application is not running, or its plugins were shut down while the message was handled;
+                nothing of it is stored then.
             InvalidRequestError, ReentrancyError, StoreError: as there.
         """
         turn = self._begin_turn()
@@ -363,6 +364,8 @@ class Thea:
             if self._router is not None:
                 yield from self._end("the sweeper", self._router.close, left)
             yield from self._end("a delivery", self.callbacks.stop_couriers, lambda: left() / 2)
+            if self._router is not None:
+                self._router.end()
             yield from self.plugins.shutdown(left())
             yield from self._end("an event loop", lambda rest: self.callbacks.close(rest) == 0, left)
             if self._store is not None and self._given_store is None:

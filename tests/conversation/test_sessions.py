@@ -146,6 +146,19 @@ class TestSweeping:
         world.clock.advance(1800)
         assert driver.call(world.router.sessions, "sweep") == 205
 
+    def test_it_keeps_nobody_waiting_for_long(
+        self, driver: Driver, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for user_id in ("ana", "ben", "eva"):
+            driver.handle(world.router, user_id, "hola")
+        world.clock.advance(1800)
+        world.callbacks.register("on_session_timeout", lambda: world.clock.advance(0.6))
+        release, released = world.store.release, []
+        monkeypatch.setattr(world.store, "release", lambda lease: (released.append(lease.user_id), release(lease)))
+        assert driver.call(world.router.sessions, "sweep") == 3
+        assert released == ["eva"]
+        assert [each["user_id"] for each in world.events.of("on_session_timeout")] == ["ana", "ben", "eva"]
+
     def test_a_user_whose_turn_is_running_is_left_alone(self, driver: Driver, world: World) -> None:
         gate = Gate()
         world.agent("slow", lambda *_: gate.pass_through() or "ok")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from thea_core.callbacks import flow
 from thea_core.callbacks.history import Failure
 from thea_core.callbacks.hooks import Hook
-from thea_core.callbacks.limits import CallbackStep, ThreadStep, Ways
+from thea_core.callbacks.limits import Abandoned, CallbackStep, ThreadStep, Ways
 from thea_core.callbacks.threads import Outcome
 from thea_core.errors import StoreUnavailableError
 from thea_core.types import OutgoingEvent
@@ -125,6 +125,8 @@ class Outlet:
         """
         if isinstance(error, KeyboardInterrupt):
             raise error
+        if isinstance(error, Abandoned):  # nobody waits for it any more: it is stored, or its own failure is logged
+            return Failure(0, "cancelled", None)
         self._failures.report_lost(callback.plugin, callback.hook.name, error)
         return Failure(0, "dropped", self._failures.text(error))
 

@@ -39,6 +39,10 @@ class Keeper:
         entropy: gives random bytes, for the name under which leases are held.
         patience: seconds that somebody waits who has a conversation already.
         wake: called after each commit that has brought events for plugins with durable delivery.
+
+    Attributes:
+        ended: whether the plugins are being shut down. Then turns, and the ends of sessions, are committed no more,
+            since nobody would hear of them.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Keeper:
         self._wake = wake
         self.patience = patience
         self.entropy = entropy
+        self.ended = False
         self.leases = LeaseKeeper(store, clock or SystemClock(), lambda: self.owner)
         self._locks = Locks()
         self._workers = Workers("store", _STORE_THREADS) if store.blocking else None

@@ -219,7 +219,14 @@ class CoreRouter:
         """
         self._parts.keeper.leases.stop()
         self._agents.close()
-        return self.sessions.stop(timeout)
+        return self.sessions.close(timeout)
+
+    def end(self) -> None:
+        """Let nothing be committed that plugins do not hear of, because they are about to be shut down.
+
+        What turns, or the ends of sessions, are still under way is given up at their commit.
+        """
+        self._parts.keeper.ended = True
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's turns: they run there."""

@@ -15,6 +15,7 @@ from thea_core.conversation.events import keyed_id
 from thea_core.conversation.keeper import Keeper
 from thea_core.conversation.leases import LEASE_SECONDS
 from thea_core.conversation.requests import check_user_id
+from thea_core.conversation.store_steps import PauseStep
 from thea_core.conversation.work import Scope, Work, dump_context, end_session, load_context, running_work
 from thea_core.conversation.workers import begin
 from thea_core.errors import ReentrancyError, StoreError
@@ -29,6 +30,8 @@ __all__ = ["SessionManager"]
 logger = logging.getLogger("thea_core.conversation")
 
 _CLAIM: Final = 100
+_HOLD_NS: Final = 1_000_000_000  # how long a sweep keeps the users waiting that it has claimed
+_LET_IN: Final = 0.05  # seconds for which it then lets them in, who look every 0.02 s
 _PURGE_NS: Final = 3600 * 1_000_000_000
 
 
@@ -73,6 +76,7 @@ class SessionManager:
         self._message_ids = message_ids
         self._purged: int | None = None
         self._stopped = False
+        self._closed = False
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -147,6 +151,11 @@ class SessionManager:
 
     # For the router
 
+    def close(self, timeout: float) -> bool:
+        """Stop the thread, as :meth:`stop` does, and end no session any more but the one under way."""
+        self._closed = True
+        return self.stop(timeout)
+
     def ensure_started(self) -> None:
         """Start the thread unless it runs or was stopped; a forked child so gets its own."""
         if self._thread is None and not self._stopped:
@@ -212,8 +221,7 @@ class SessionManager:
             if read.session_id is None:
                 self._keeper.release(lease)
                 return False
-            yield from self._end(ExpiredSession(lease, read.session_id, read.context, read.version))
-            return True
+            return (yield from self._end(ExpiredSession(lease, read.session_id, read.context, read.version)))
 
     def _own_session(self, user_id: str) -> str | None:
         """Return the session of that user's turn, if it runs in this flow."""
@@ -250,33 +258,45 @@ class SessionManager:
             claimed = yield from self._keeper.call(
                 lambda: self._store.claim_expired(owner=self._keeper.owner, duration=LEASE_SECONDS, limit=_CLAIM)
             )
-            count = yield from self._end_all(claimed)
+            count, done = yield from self._end_some(claimed)
             ended += count
-            if count < _CLAIM:  # nothing is left, or something failed: the next sweep tries that again
+            if done or self._closed:
                 return ended
+            yield PauseStep(_LET_IN)
 
-    def _end_all(self, claimed: list[ExpiredSession]) -> Steps[int]:
-        """End what was claimed, one by one; what cannot be told is released."""
+    def _end_some(self, claimed: list[ExpiredSession]) -> Steps[tuple[int, bool]]:
+        """End what was claimed, one by one, as long as their users may wait for it; the rest is released.
+
+        Returns how many were ended, and whether this sweep is done: nothing is left, or something failed, which the
+        next one tries again.
+        """
         left = list(reversed(claimed))
-        ended = 0
+        until = self._callbacks.clock.monotonic_ns() + _HOLD_NS
+        ended, failed = 0, False
         for each in claimed:
             self._keeper.leases.add(each.lease)
         try:
-            while left:
+            while left and not self._closed and self._callbacks.clock.monotonic_ns() < until:
                 try:
-                    yield from self._end(left[-1])
-                    ended += 1
+                    ended += yield from self._end(left[-1])
                 except StoreError as error:
+                    failed = True
                     self._keeper.release(left[-1].lease)
                     logger.warning("the end of a session could not be stored; it is tried again: %s", error)
                 left.pop()
         finally:
             for each in left:
                 self._keeper.release(each.lease)
-        return ended
+        return ended, failed or (not left and len(claimed) < _CLAIM)
 
-    def _end(self, expired: ExpiredSession) -> Steps[None]:
-        yield from self._keeper.commit((yield from self._told(expired)))
+    def _end(self, expired: ExpiredSession) -> Steps[bool]:
+        """Return steps that end a session; whether it is ended. Where the plugins are gone, another process does it."""
+        change = yield from self._told(expired)
+        if self._keeper.ended:
+            self._keeper.release(expired.lease)
+            return False
+        yield from self._keeper.commit(change)
+        return True
 
     def _told(self, expired: ExpiredSession) -> Steps[Commit]:
         """Tell that a session has ended; return what is to be committed: the context, reset, with what was saved."""

@@ -29,6 +29,7 @@ from thea_core.errors import (
     CommitRefusedError,
     ContextError,
     GuardUnavailableError,
+    LifeCycleError,
     StoreError,
     StoreSchemaError,
     TransitionVeto,
@@ -175,6 +176,10 @@ class RunningTurn:
             events=self._work.gathered.close(),
             forget=self._forget,
         )
+        if self._parts.keeper.ended:
+            raise LifeCycleError(
+                "the application was closed while this message was handled; nothing of it is stored: send it again"
+            )
         try:
             yield from self._parts.keeper.commit(change)
         except CommitRefusedError as error:
