@@ -376,7 +376,9 @@ class PluginConfig(Section):
     flush_interval: float = field(
         default=5.0,
         metadata=_key(
-            Duration(example='"5s"'), "How often a plugin with a queue is told to send what it has gathered (on_flush)."
+            Duration(example='"5s"'),
+            "How often a plugin with a queue is told to send what it has gathered (on_flush); and how long a plugin "
+            "with durable delivery may take for that, where it has no time limit.",
         ),
     )
     max_attempts: int = field(
