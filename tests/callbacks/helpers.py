@@ -49,7 +49,7 @@ def outcomes(callbacks: CallbackManager) -> list[tuple[str, str]]:
 @contextmanager
 def ctrl_c(when: threading.Event) -> Iterator[None]:
     """Press Ctrl-C once ``when`` is set, until the main thread notices: it may be about to wait just then."""
-    noticed = threading.Event()
+    begun, noticed = threading.Event(), threading.Event()
 
     def handle(*_: object) -> None:
         if not noticed.is_set():
@@ -57,6 +57,7 @@ def ctrl_c(when: threading.Event) -> Iterator[None]:
             raise KeyboardInterrupt
 
     def press() -> None:
+        begun.wait(60)
         when.wait(60)
         while not noticed.is_set():
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -64,8 +65,9 @@ def ctrl_c(when: threading.Event) -> Iterator[None]:
 
     before = signal.signal(signal.SIGINT, handle)
     thread = threading.Thread(target=press)
-    thread.start()
-    try:
+    try:  # from here on: it may be pressed at once
+        thread.start()
+        begun.set()
         yield
     finally:
         noticed.set()

@@ -478,7 +478,8 @@ class TestLifetime:
         gc.collect()
         assert reference() is None
 
-    def test_a_manager_that_is_dropped_delivers_what_waits(self) -> None:
+    def test_a_manager_that_is_dropped_delivers_what_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("thea_core.callbacks.queues._IDLE_SECONDS", 0.001)
         shop = Shop(hangs=True)
         manager = CallbackManager()
         plug(manager, shop)
