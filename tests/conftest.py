@@ -13,7 +13,7 @@ settings.register_profile(
     "ci",
     deadline=None,
     derandomize=False,
-    max_examples=100,
+    max_examples=int(os.environ.get("THEA_EXAMPLES", "100")),
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -149,7 +149,7 @@ def test_a_contract_passes_what_is_right_and_finds_what_is_wrong(
         check(broken(clock=clock), clock)
 
 
-@pytest.mark.parametrize("broken", [WithoutFences, WithoutQueue, EventsFirst])
+@pytest.mark.parametrize("broken", [WithoutQueue, EventsFirst])
 def test_the_machine_finds_what_is_wrong(broken: type[MemoryStore]) -> None:
     class Machine(StoreMachine):
         def open_clients(self) -> tuple[Store, Store]:
