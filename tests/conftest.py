@@ -8,12 +8,12 @@ import signal
 from hypothesis import HealthCheck, settings
 
 # No deadlines: a slow machine is not a failure. The data base of examples is left out in CI, where nothing is kept.
-settings.register_profile("desk", deadline=None)
+settings.register_profile("desk", deadline=None, max_examples=30)
 settings.register_profile(
     "ci",
     deadline=None,
     derandomize=False,
-    max_examples=int(os.environ.get("THEA_EXAMPLES", "100")),
+    max_examples=int(os.environ.get("THEA_EXAMPLES", "60")),
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
