@@ -157,7 +157,7 @@ def test_the_machine_finds_what_is_wrong(broken: type[MemoryStore]) -> None:
             return store, store
 
     once = settings(
-        database=None, deadline=None, max_examples=200, phases=[Phase.generate], print_blob=False, derandomize=True
+        database=None, deadline=None, max_examples=500, phases=[Phase.generate], print_blob=False, derandomize=True
     )
     with pytest.raises((AssertionError, CommitRefusedError, pytest.fail.Exception, KeyError)):
         run_state_machine_as_test(Machine, settings=once)
